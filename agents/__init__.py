@@ -1,0 +1,1 @@
+"""The DQN family: networks with their losses, replay, the training loop, evaluation."""

@@ -1,0 +1,65 @@
+"""The records through which games, agents and scripts meet.
+
+`agents` and `envs` never import each other; both speak in these types.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array
+Params = Any  # a Haiku parameter tree: {module: {name: array}}
+PyTree = Any
+
+
+class UserError(ValueError):
+    """A mistake of the user's: scripts print it as one line and exit with code 2."""
+
+
+class TimeStep(NamedTuple):
+    """What N games say after one agent step.
+
+    Three things that others mix up are kept apart:
+      termination  `discount` is 0: the value of `obs` is zero, by definition;
+      truncation   `discount` stays 1: learners bootstrap from `obs`, the true last frame;
+      reset        `first` is True: `obs` begins an episode, the action before it was ignored,
+                   and no transition leads into it (NEXT_STEP autoreset).
+
+    A lost life under the `nature2015` protocol is a termination without a reset: the game goes on.
+    """
+
+    obs: Array | np.ndarray  # [N, *obs_shape]: ONE new frame (or vector), never a stack
+    reward: Array | np.ndarray  # float32[N]: the game's own score, not clipped
+    discount: Array | np.ndarray  # float32[N]: 0 where terminated, else 1
+    first: Array | np.ndarray  # bool[N]: this obs begins an episode
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvSpec:
+    """What a batch of games looks like; everything a network or a replay must know."""
+
+    game: str  # "Pong", "catch", "CartPole-v1"
+    num_envs: int
+    num_actions: int
+    action_meanings: tuple[str, ...]  # one name per action; loading weights compares them
+    obs_shape: tuple[int, ...]  # of one game's one frame: (84, 84), or (4,) for vectors
+    obs_dtype: str  # "uint8" for images, "float32" for vectors
+    stack: int  # number of last frames that an agent sees
+    frame_skip: int  # emulator frames per agent step; 1 where there is no emulator
+    protocol: dict[str, Any]  # every setting that changes scores, as saved with a run
+    traceable: bool  # reset and step are pure JAX functions
+
+
+class Env(NamedTuple):
+    """A batch of N games as two functions.
+
+    Host games keep their state in C++ and return a token as `env_state`; JAX games return arrays.
+    """
+
+    spec: EnvSpec
+    reset: Callable[[Any], tuple[Any, TimeStep]]  # seed -> (env_state, TimeStep[N]), all `first`
+    step: Callable[[Any, Any], tuple[Any, TimeStep]]  # (env_state, int32[N]) -> ...
+    close: Callable[[], None]

@@ -1,0 +1,1 @@
+"""Games: Atari on ale-py's C++ vector environment, pure-JAX games, any discrete Gymnasium env."""
