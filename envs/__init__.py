@@ -1,1 +1,6 @@
 """Games: Atari on ale-py's C++ vector environment, pure-JAX games, any discrete Gymnasium env."""
+
+from envs.make import make
+from envs.protocols import PROTOCOLS, Protocol
+
+__all__ = ["PROTOCOLS", "Protocol", "make"]

@@ -1,0 +1,160 @@
+"""What turns a runner and games into a run: one driver for the emulator, one for games in JAX.
+
+Both advance by vector steps (one agent step in each of N games) in a fixed order, so that a run
+is a pure function of (config, seed):
+
+    action_t = act(obs_t), which also stores row t;  learn, if due;  obs_{t+1} = step(action_t)
+
+On the host, `learn` is only dispatched before the emulator steps: both work at the same time.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from agents.runner import Runner, RunState
+from dqnlab.metrics import EpisodeTracker
+from dqnlab.types import Env, PyTree, TimeStep, UserError
+
+TRAINING, EVALUATION = 0, 1  # streams of seeds
+
+
+def env_seed(run_seed: int, stream: int, iteration: int) -> int:
+    """A seed for all games of one iteration; no two (run, stream, iteration) share it."""
+    return int(np.random.SeedSequence((run_seed, stream, iteration)).generate_state(1)[0])
+
+
+class HostDriver:
+    """Drives games that live on the host (the Atari emulator, Gymnasium).
+
+    An emulator's state cannot be saved, so it is made again: every `rows_per_iteration` vector
+    steps all games are reset with seeds of (run seed, iteration), interrupted or not, and the
+    actions since then are logged. A resumed run resets with the same seeds and replays the log;
+    all games arrive where they were. Episodes cut by the reset count as truncations.
+    """
+
+    def __init__(self, runner: Runner, env: Env, run_seed: int, rows_per_iteration: int):
+        self._runner = runner
+        self._env = env
+        self._run_seed = run_seed
+        self._rows_per_iteration = rows_per_iteration
+        self._act = jax.jit(runner.act, donate_argnums=0)
+        self._learn = jax.jit(runner.learn, donate_argnums=0)
+        self.tracker = EpisodeTracker(env.spec.num_envs)
+        self._actions = np.zeros((rows_per_iteration, env.spec.num_envs), np.uint8)
+        self._rows = 0
+        self._env_state, self._timestep = self._reset()
+
+    def advance(
+        self, state: RunState, num_rows: int, should_stop: Callable[[], bool]
+    ) -> tuple[RunState, int]:
+        """Take up to `num_rows` vector steps; fewer if `should_stop`. Returns how many."""
+        for done in range(num_rows):
+            if should_stop():
+                return state, done
+            state, action = self._act(state, self._timestep)
+            host_action = np.asarray(action)
+            if self._runner.is_due(self._rows + 1):
+                state = self._learn(state)  # runs while the emulator does
+            self._actions[self._rows % self._rows_per_iteration] = host_action
+            self._rows += 1
+            if self._rows % self._rows_per_iteration == 0:
+                self.tracker.cut()
+                self._env_state, self._timestep = self._reset()
+            else:
+                self._env_state, self._timestep = self._env.step(self._env_state, host_action)
+            self.tracker.add(self._timestep.reward, self._timestep.first)
+        return state, num_rows
+
+    def compilations(self) -> tuple[int, int]:
+        """How often `act` and `learn` were compiled; each must stay at one."""
+        return self._act._cache_size(), self._learn._cache_size()
+
+    def snapshot(self) -> PyTree:
+        """What must be saved to come back here: arrays of fixed shapes."""
+        timestep = TimeStep(*(np.asarray(x) for x in self._timestep))
+        return {"actions": self._actions, "rows": np.asarray(self._rows), "timestep": timestep}
+
+    def restore(self, snapshot: PyTree) -> None:
+        """Play the games up to where `snapshot` was taken.
+
+        Raises UserError if they do not arrive there (another emulator version, another machine).
+        """
+        self._actions[:] = snapshot["actions"]
+        self._rows = int(snapshot["rows"])
+        self._env_state, timestep = self._reset()
+        for row in range(self._rows % self._rows_per_iteration):
+            action = self._actions[row].astype(np.int32)
+            self._env_state, timestep = self._env.step(self._env_state, action)
+        for name, ours, saved in zip(timestep._fields, timestep, snapshot["timestep"], strict=True):
+            if not np.array_equal(ours, saved):
+                raise UserError(
+                    f"replaying {self._rows} steps of {self._env.spec.game} gave another {name} "
+                    "than the checkpoint holds: resume with the ale-py version in config.json"
+                )
+        self._timestep = timestep
+
+    def _reset(self) -> tuple[Any, TimeStep]:
+        iteration = self._rows // self._rows_per_iteration
+        return self._env.reset(env_seed(self._run_seed, TRAINING, iteration))
+
+
+class DeviceDriver:
+    """Drives games written in JAX: act, learn and step inside one scan, nothing on the host."""
+
+    def __init__(self, runner: Runner, env: Env, run_seed: int):
+        self._runner = runner
+        self.tracker = EpisodeTracker(env.spec.num_envs)
+        self._rows = 0
+
+        def one_row(carry: Any, _: None) -> tuple[Any, Any]:
+            state, env_state, timestep = carry
+            state, action = runner.act(state, timestep)
+            state = lax.cond(runner.is_due(state.rows), runner.learn, lambda s: s, state)
+            env_state, timestep = env.step(env_state, action)
+            return (state, env_state, timestep), (timestep.reward, timestep.first)
+
+        def many_rows(carry: Any, num_rows: int) -> tuple[Any, Any]:
+            return lax.scan(one_row, carry, None, length=num_rows)
+
+        self._many_rows = jax.jit(many_rows, static_argnums=1, donate_argnums=0)
+        seed = env_seed(run_seed, TRAINING, 0)
+        self._env_state, self._timestep = jax.jit(env.reset)(jnp.uint32(seed))
+
+    def advance(
+        self, state: RunState, num_rows: int, should_stop: Callable[[], bool]
+    ) -> tuple[RunState, int]:
+        """Take `num_rows` vector steps in one launch, unless `should_stop` already says so."""
+        if should_stop():
+            return state, 0
+        carry = (state, self._env_state, self._timestep)
+        (state, self._env_state, self._timestep), (reward, first) = self._many_rows(carry, num_rows)
+        for row in zip(np.asarray(reward), np.asarray(first), strict=True):
+            self.tracker.add(*row)
+        self._rows += num_rows
+        return state, num_rows
+
+    def compilations(self) -> tuple[int, int]:
+        """How often the whole program was compiled; one for each distinct `num_rows`."""
+        return self._many_rows._cache_size(), self._many_rows._cache_size()
+
+    def snapshot(self) -> PyTree:
+        """What must be saved to come back here."""
+        games = jax.tree.map(np.asarray, (self._env_state, self._timestep))
+        return {"games": games, "rows": np.asarray(self._rows)}
+
+    def restore(self, snapshot: PyTree) -> None:
+        """Come back to where `snapshot` was taken."""
+        self._env_state, self._timestep = jax.tree.map(jnp.asarray, snapshot["games"])
+        self._rows = int(snapshot["rows"])
+
+
+def make(runner: Runner, env: Env, run_seed: int, rows_per_iteration: int) -> Any:
+    """The driver that fits the games."""
+    if env.spec.traceable:
+        return DeviceDriver(runner, env, run_seed)
+    return HostDriver(runner, env, run_seed, rows_per_iteration)

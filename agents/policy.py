@@ -1,0 +1,135 @@
+"""A trained agent in three lines: load, ask for Q-values, act.
+
+policy = load("runs/Pong-dqn-s0-...", "best")
+q = policy.q_values(frames)      # uint8[B, 84, 84, 4] -> float32[B, A]
+actions = policy.act(frames)     # int32[B]
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import registry
+from agents.agent import Agent
+from agents.presets import Settings
+from dqnlab import records, run_folder, weights
+from dqnlab.types import Array, EnvSpec, Params, PyTree, UserError
+
+
+class Policy(NamedTuple):
+    """A saved network with everything needed to use it."""
+
+    agent: Agent
+    params: Params
+    net_state: PyTree
+    settings: Settings
+    spec: EnvSpec
+    agent_steps: int  # of training behind it
+
+    def q_values(self, frames: Array | np.ndarray) -> Array:
+        """[B, *obs_shape, K], oldest frame first -> float32[B, A]. Feed-forward agents only.
+
+        Raises UserError for frames of another shape or type than the agent was trained on.
+        """
+        expected = (*self.spec.obs_shape, self.spec.stack)
+        if frames.shape[1:] != expected or frames.dtype != self.spec.obs_dtype:
+            raise UserError(
+                f"frames are {frames.dtype}{list(frames.shape)}; {self.spec.game} was trained on "
+                f"{self.spec.obs_dtype}[B, {', '.join(map(str, expected))}]"
+            )
+        key, core = jax.random.PRNGKey(0), self.agent.core(len(frames))
+        q, _ = self.agent.q_values(
+            self.params, self.net_state, key, jnp.asarray(frames), core, False
+        )
+        return q
+
+    def act(self, frames: Array | np.ndarray) -> Array:
+        """[B, *obs_shape, K] -> int32[B]: the greedy actions."""
+        return jnp.argmax(self.q_values(frames), axis=-1).astype(jnp.int32)
+
+
+def save(path: Path, params: Params, net_state: PyTree, agent_steps: int) -> None:
+    """Write what `load` needs beside config.json: weights in safetensors, no code."""
+    tree = {f"params:{k}": v for k, v in params.items()}
+    tree |= {f"state:{k}": v for k, v in net_state.items()}
+    weights.save_weights(path, tree, {"agent_steps": str(agent_steps)})
+
+
+def weights_path(run_dir: Path, which: str) -> Path:
+    """The weights file of `best`, `last` or an agent-step count.
+
+    Raises UserError naming what the run has.
+    """
+    folder = run_dir / "weights"
+    steps = sorted(int(p.stem) for p in folder.glob("*.safetensors") if p.stem.isdigit())
+    names = {str(step): folder / f"{step:012d}.safetensors" for step in steps}
+    if steps:
+        names["last"] = names[str(steps[-1])]
+    if (folder / "best.safetensors").exists():
+        names["best"] = folder / "best.safetensors"
+    if which not in names:
+        raise UserError(f"{run_dir} has no weights {which!r}; it has: {', '.join(names) or 'none'}")
+    return names[which]
+
+
+def load(run_dir: str | Path, which: str = "best") -> Policy:
+    """Load the agent of a run folder.
+
+    Args:
+      which: `best` (highest training score when a checkpoint was written), `last`, or the
+        agent steps of a kept checkpoint.
+
+    Raises UserError where the folder, the weights or their shapes are not as they should be.
+    """
+    run_dir = Path(run_dir)
+    config = read_config(run_dir)
+    where = str(run_dir / run_folder.CONFIG)
+    settings = records.load(Settings, config["settings"], where)
+    spec = records.load(EnvSpec, config["spec"], where)
+    agent = registry.make(config["agent"], settings, spec)
+    path = weights_path(run_dir, which)
+    tree, meta = weights.load_weights(path)
+    params = {k.removeprefix("params:"): v for k, v in tree.items() if k.startswith("params:")}
+    net_state = {k.removeprefix("state:"): v for k, v in tree.items() if k.startswith("state:")}
+    expected = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
+    for ours, saved, name in zip(expected, (params, net_state), ("params", "state"), strict=True):
+        _check_same(ours, saved, f"{path} ({name})")
+    return Policy(agent, params, net_state, settings, spec, int(meta["agent_steps"]))
+
+
+def write_config(
+    run_dir: Path, agent: str, settings: Settings, spec: EnvSpec, options: dict[str, Any]
+) -> None:
+    """Write config.json: what `load` needs, and the options of the command that trains."""
+    content = {
+        "agent": agent,
+        "settings": dataclasses.asdict(settings),
+        "spec": dataclasses.asdict(spec),
+        "options": options,
+    }
+    run_folder.write_config(run_dir, content)
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """config.json of a run folder; UserError where it is absent or not one of ours."""
+    types = {"agent": str, "settings": dict, "spec": dict, "options": dict}
+    return run_folder.read_config(run_dir, types)
+
+
+def _check_same(expected: PyTree, saved: PyTree, what: str) -> None:
+    def shapes(tree: PyTree) -> dict[str, str]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
+
+    ours, theirs = shapes(expected), shapes(saved)
+    different = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+    if different:
+        k = different[0]
+        raise UserError(
+            f"{what} does not fit its config.json: {k} is {theirs.get(k, 'missing')}, "
+            f"expected {ours.get(k, 'nothing')} ({len(different)} differences)"
+        )

@@ -1,0 +1,179 @@
+"""Acting and learning as two jitted functions over one donated state.
+
+Both drivers (agents/driver.py) run the same two: with the emulator between them on the host, or
+inside one `lax.scan` with a game written in JAX.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from agents.agent import Agent
+from agents.presets import Settings
+from agents.replay import Replay
+from dqnlab import train
+from dqnlab.train import LossAux, TrainState
+from dqnlab.types import Array, EnvSpec, Params, PyTree, TimeStep
+
+NEVER = -1  # value of RunState.bad_update while every update was finite
+
+
+class RunState(NamedTuple):
+    """Everything that learns or decides in a run. All of it is checkpointed."""
+
+    train: TrainState
+    target_params: Params
+    replay: PyTree
+    stack: Array  # [N, *obs_shape, K]: what the agent sees now
+    core: PyTree  # recurrent state of acting
+    key: Array  # uint32[2], never changes: keys are folded out of it by counters
+    rows: Array  # int32[]: vector steps taken; agent steps = rows * N
+    totals: dict[str, Array]  # sums of the learner's metrics since the last log row
+    bad_update: Array  # int32[]: first update with a loss or gradient not finite, or NEVER
+
+
+class Runner(NamedTuple):
+    """The functions of one run: pure, not jitted, so that drivers compose them.
+
+    init   (seed) -> RunState
+    act    (RunState, TimeStep[N]) -> (RunState, int32[N]): chooses actions, stores the row
+    learn  (RunState) -> RunState: `updates` gradient steps
+    """
+
+    init: Callable[[Any], RunState]
+    act: Callable[[RunState, TimeStep], tuple[RunState, Array]]
+    learn: Callable[[RunState], RunState]
+    is_due: Callable[[Any], Any]  # rows (int or Array) -> whether `learn` follows this `act`
+    spec: EnvSpec
+    settings: Settings
+
+
+def epsilon(settings: Settings, agent_steps: Any) -> Any:
+    """Share of random actions after so many agent steps; works on ints and arrays."""
+    decay = max(settings.epsilon_decay_steps, 1)
+    progress = (agent_steps - settings.learning_starts) / decay
+    return 1.0 + (settings.epsilon_final - 1.0) * jnp.clip(progress, 0.0, 1.0)
+
+
+def push(stack: Array, timestep: TimeStep) -> Array:
+    """Append the new frame to each game's stack; at an episode's start the rest is zero."""
+    first = jnp.asarray(timestep.first).reshape((-1,) + (1,) * (stack.ndim - 1))
+    kept = jnp.where(first, jnp.zeros((), stack.dtype), stack[..., 1:])
+    return jnp.concatenate([kept, jnp.asarray(timestep.obs)[..., None]], axis=-1)
+
+
+def observe(agent: Agent, stack: Array, core: PyTree, timestep: TimeStep) -> tuple[Array, PyTree]:
+    """Bring what the agent sees and remembers up to date; both start anew with an episode."""
+    first = jnp.asarray(timestep.first)
+
+    def fresh(initial: Array, carried: Array) -> Array:
+        return jnp.where(first.reshape((-1,) + (1,) * (carried.ndim - 1)), initial, carried)
+
+    return push(stack, timestep), jax.tree.map(fresh, agent.core(first.shape[0]), core)
+
+
+def make(
+    agent: Agent,
+    replay: Replay,
+    settings: Settings,
+    spec: EnvSpec,
+    optimizer: optax.GradientTransformation,
+) -> Runner:
+    """Put an agent, a replay and an optimizer together for games of this spec."""
+    updates, rows_per_learn = settings.updates_and_steps()
+    target_period = settings.target_update_period // settings.update_period  # in updates
+    update = train.make_update(_weighted_loss(agent), optimizer)
+
+    def init(seed: Any) -> RunState:
+        key = jax.random.PRNGKey(seed)
+        params, net_state = agent.init(jax.random.fold_in(key, 2))
+        return RunState(
+            train=train.init(params, net_state, optimizer),
+            target_params=jax.tree.map(jnp.copy, params),
+            replay=replay.init(),
+            stack=jnp.zeros((spec.num_envs, *spec.obs_shape, spec.stack), spec.obs_dtype),
+            core=agent.core(spec.num_envs),
+            key=key,
+            rows=jnp.zeros((), jnp.int32),
+            totals={name: jnp.zeros((), jnp.float32) for name in (*metric_names(), "updates")},
+            bad_update=jnp.full((), NEVER, jnp.int32),
+        )
+
+    def metric_names() -> list[str]:
+        # What the loss reports is known from its abstract evaluation, so that the sums exist
+        # (with fixed types) before the first update.
+        def one_update() -> LossAux:
+            params, net_state = agent.init(jax.random.PRNGKey(0))
+            state = train.init(params, net_state, optimizer)
+            sample = replay.sample(replay.init(), jax.random.PRNGKey(0))
+            return update(state, jax.random.PRNGKey(0), (params, sample))[1]
+
+        return sorted(jax.eval_shape(one_update).metrics)
+
+    def act(state: RunState, timestep: TimeStep) -> tuple[RunState, Array]:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
+        net_key, explore_key, action_key = jax.random.split(key, 3)
+        stack, core = observe(agent, state.stack, state.core, timestep)
+        q, next_core = agent.q_values(
+            state.train.params, state.train.net_state, net_key, stack, core, True
+        )
+        greedy = jnp.argmax(q, axis=-1).astype(jnp.int32)
+        random = jax.random.randint(action_key, greedy.shape, 0, spec.num_actions, jnp.int32)
+        is_random = jax.random.uniform(explore_key, greedy.shape) < epsilon(
+            settings, state.rows * spec.num_envs
+        )
+        action = jnp.where(is_random, random, greedy)
+        if settings.reward_clip is not None:
+            clipped = jnp.clip(timestep.reward, -settings.reward_clip, settings.reward_clip)
+            timestep = timestep._replace(reward=clipped)
+        return state._replace(
+            replay=replay.add(state.replay, timestep, action, core),
+            stack=stack,
+            core=next_core,
+            rows=state.rows + 1,
+        ), action
+
+    def learn_once(state: RunState, _: None) -> tuple[RunState, None]:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.train.step)
+        sample_key, loss_key = jax.random.split(key)
+        sample = replay.sample(state.replay, sample_key)
+        new, aux = update(state.train, loss_key, (state.target_params, sample))
+        is_finite = jnp.isfinite(aux.metrics["loss"] + aux.metrics["grad_norm"])
+        is_first_bad = (state.bad_update == NEVER) & ~is_finite
+        sums = {name: state.totals[name] + value for name, value in aux.metrics.items()}
+        return state._replace(
+            train=new,
+            target_params=lax.cond(
+                new.step % target_period == 0,
+                lambda: new.params,
+                lambda: state.target_params,
+            ),
+            replay=replay.update(state.replay, sample.indices, aux.extra),
+            totals={**sums, "updates": state.totals["updates"] + 1},
+            bad_update=jnp.where(is_first_bad, new.step, state.bad_update),
+        ), None
+
+    def learn(state: RunState) -> RunState:
+        return lax.scan(learn_once, state, None, length=updates)[0]
+
+    def is_due(rows: Any) -> Any:
+        is_full_enough = (rows >= replay.min_rows) & (
+            rows * spec.num_envs >= settings.learning_starts
+        )
+        return is_full_enough & (rows % rows_per_learn == 0)
+
+    return Runner(init, act, learn, is_due, spec, settings)
+
+
+def _weighted_loss(agent: Agent) -> train.LossFn:
+    def loss_fn(params: Params, net_state: PyTree, key: Array, batch: Any) -> tuple[Array, LossAux]:
+        target_params, sample = batch
+        out = agent.loss(params, target_params, net_state, key, sample.batch)
+        loss = jnp.mean(sample.weights * out.loss)
+        return loss, LossAux(out.net_state, out.metrics, out.priority)
+
+    return loss_fn

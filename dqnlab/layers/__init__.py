@@ -1,0 +1,1 @@
+"""Layers that Haiku lacks, or has in a form too slow for this project."""

@@ -1,0 +1,225 @@
+"""What a run reports: rows in `metrics.jsonl`, mirrored to TensorBoard, and the games' scores."""
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2, summary_pb2
+
+from dqnlab import files
+from dqnlab.types import UserError
+
+FILE = "metrics.jsonl"
+STEP = "agent_steps"  # every row has it: what resuming and TensorBoard count in
+_RECENT = 100  # finished games that the mean score is over, as in the DQN papers
+
+
+class MetricsWriter:
+    """Appends rows to `<run_dir>/metrics.jsonl` and to a TensorBoard events file beside it.
+
+    Args:
+      run_dir: an existing folder.
+      resume_step: None for a new run. Else rows of later steps are dropped: the run that is resumed
+        from the checkpoint of that step writes them again.
+
+    Raises:
+      UserError: the folder holds rows already and `resume_step` is None, or a file is unusable.
+    """
+
+    def __init__(self, run_dir: str | Path, resume_step: int | None = None):
+        self.path = Path(run_dir) / FILE
+        try:
+            if resume_step is not None:
+                _drop_after(self.path, resume_step)
+            elif self.path.exists() and self.path.stat().st_size:
+                raise UserError(f"{self.path} has rows already: resume that run instead")
+            self._rows = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
+            # tensorboardX's SummaryWriter has a thread empty a bounded queue: when the disk is full
+            # the thread dies and the run hangs on the queue. Written from here it is an error.
+            # The suffix keeps a resume within the same second from overwriting the file before.
+            self._events = EventsWriter(str(Path(run_dir) / "events"), f".{time.time_ns()}")
+            if resume_step is not None:
+                start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+                self._event(resume_step + 1, session_log=start)  # hides what was written after it
+        except OSError as error:
+            raise UserError(f"{error.filename or self.path}: {error.strerror}") from error
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Appends one row; it must have `agent_steps`. NaN and infinity become null.
+
+        Raises:
+          UserError: a value is no scalar, string or list of them, or the disk refuses the row.
+        """
+        plain = {name: _plain(name, value) for name, value in row.items()}
+        if type(plain.get(STEP)) is not int:
+            raise UserError(f"a row of metrics needs a whole number {STEP!r}: {plain}")
+        line = json.dumps(plain, allow_nan=False).encode() + b"\n"
+        scalars = [
+            summary_pb2.Summary.Value(tag=name, simple_value=value)
+            for name, value in plain.items()
+            if isinstance(value, int | float) and name != STEP
+        ]
+        before = self._rows.seek(0, os.SEEK_END)
+        try:
+            if self._rows.write(line) != len(line):  # half a row: the disk is full
+                self._rows.truncate(before)
+                raise UserError(f"{self.path}: no space left for a row of metrics")
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror}") from error
+        self._event(plain[STEP], summary=summary_pb2.Summary(value=scalars))
+
+    def write_histogram(self, name: str, values: Any, agent_steps: int, bins: int = 50) -> None:
+        """Mirrors the distribution of an array's finite values to TensorBoard only."""
+        flat = np.asarray(values, np.float64).reshape(-1)
+        flat = flat[np.isfinite(flat)]
+        if flat.size:
+            self._event(agent_steps, summary=summary.histogram(name, flat, bins))
+
+    def close(self) -> None:
+        """Closes both files; nothing can be written afterwards."""
+        self._rows.close()
+        self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _event(self, step: int, **content: Any) -> None:
+        event = event_pb2.Event(wall_time=time.time(), step=step, **content)
+        try:
+            self._events.write_event(event)
+            self._events.flush()
+        except OSError as error:
+            raise UserError(f"TensorBoard events of {self.path}: {error.strerror}") from error
+
+
+def read(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`, also while a run writes it: a torn last line is left out.
+
+    Raises:
+      UserError: the file is absent, or another line is no row.
+    """
+    return [row for _, row in _rows(Path(path))]
+
+
+def _rows(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    try:
+        *lines, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append((line, _row(line)))
+        except ValueError:
+            raise UserError(f"{path}, line {number}: {line[:80]!r} is no row of metrics") from None
+    with contextlib.suppress(ValueError):  # without its newline a row is whole where it parses
+        rows.append((last, _row(last)))
+    return rows
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict) or type(row.get(STEP)) is not int:
+        raise ValueError("no row")
+    return row
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if path.exists():
+        kept = [line + b"\n" for line, row in _rows(path) if row[STEP] <= step]
+        files.write_atomic(path, b"".join(kept))
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(name, each) for each in value]
+    if hasattr(value, "dtype") and value.shape == ():
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise UserError(f"metric {name!r} is a {type(value).__name__}, not a number or a string")
+
+
+class Episode(NamedTuple):
+    """A game that was played to its end."""
+
+    game: int  # which of the N parallel games
+    score: float  # sum of all rewards as the game gave them, not clipped
+    length: int  # agent steps
+
+
+class EpisodeTracker:
+    """Scores of N parallel games, counted on the host.
+
+    A game is over when its next one begins (`first`): a lost life or a clipped reward changes
+    nothing. The reward that comes with `first` belongs to no game and is left out.
+    """
+
+    def __init__(self, num_envs: int):
+        self.episodes = 0  # finished so far
+        self._sums = np.zeros(num_envs, np.float64)
+        self._lengths = np.zeros(num_envs, np.int64)  # agent steps since the game's first frame
+        self._recent: list[float] = []  # scores of the last finished games, oldest first
+
+    def add(self, reward: np.ndarray, first: np.ndarray) -> list[Episode]:
+        """Counts one TimeStep, float32[N] and bool[N]; returns the games that are over."""
+        reward, first = np.asarray(reward), np.asarray(first)
+        finished = []
+        if first.any():
+            for game in np.flatnonzero(first & (self._lengths > 0)).tolist():
+                score, length = float(self._sums[game]), int(self._lengths[game])
+                finished.append(Episode(game, score, length))
+            self.episodes += len(finished)
+            self._recent = [*self._recent, *(each.score for each in finished)][-_RECENT:]
+        self._sums += reward
+        self._lengths += 1
+        self._sums[first] = 0.0
+        self._lengths[first] = 0
+        return finished
+
+    def cut(self) -> None:
+        """All games are reset from outside: the unfinished ones count for nothing."""
+        self._sums[:] = 0.0
+        self._lengths[:] = 0
+
+    def mean(self, last: int = _RECENT) -> float | None:
+        """Mean score of the last finished games, at most 100; None before the first."""
+        scores = self._recent[-last:]
+        return math.fsum(scores) / len(scores) if scores else None
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as JSON; floats survive that exactly."""
+        return {
+            "episodes": self.episodes,
+            "sums": self._sums.tolist(),
+            "lengths": self._lengths.tolist(),
+            "recent": list(self._recent),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`; UserError where it is of another number of games."""
+        if len(state["sums"]) != len(self._sums):
+            raise UserError(f"scores of {len(state['sums'])} games, expected {len(self._sums)}")
+        self.episodes = state["episodes"]
+        self._sums[:] = state["sums"]
+        self._lengths[:] = state["lengths"]
+        self._recent = list(state["recent"])

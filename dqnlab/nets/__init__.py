@@ -1,0 +1,6 @@
+"""Networks: torsos, heads and whole nets, as Haiku modules."""
+
+from dqnlab.nets.head import QHead
+from dqnlab.nets.torso import MLP, NatureTorso
+
+__all__ = ["MLP", "NatureTorso", "QHead"]

@@ -1,0 +1,49 @@
+"""Heads: from features to one or more outputs for each action."""
+
+import haiku as hk
+import jax
+
+from dqnlab.nets.torso import fan_in_uniform
+from dqnlab.types import Array
+
+
+class QHead(hk.Module):
+    """One hidden layer, then `num_outputs` for each action; optionally in two dueling streams.
+
+    Dueling (arXiv:1511.06581, eq. 9): q = v + a - mean_a(a), each stream with its own hidden
+    layer. `num_outputs` is 1 for Q-values, the number of atoms or quantiles for distributions.
+    """
+
+    def __init__(
+        self,
+        num_actions: int,
+        num_outputs: int = 1,
+        *,
+        hidden: int = 512,
+        dueling: bool = False,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self._num_actions = num_actions
+        self._num_outputs = num_outputs
+        self._hidden = hidden
+        self._dueling = dueling
+
+    def __call__(self, features: Array) -> Array:
+        """[B, F] -> [B, A, num_outputs]."""
+        advantage = self._stream(features, self._num_actions, "advantage" if self._dueling else "q")
+        if not self._dueling:
+            return advantage
+        value = self._stream(features, 1, "value")
+        return value + advantage - advantage.mean(axis=1, keepdims=True)
+
+    def _stream(self, features: Array, rows: int, name: str) -> Array:
+        x = jax.nn.relu(_linear(self._hidden, features.shape[-1], f"{name}_hidden")(features))
+        outputs = rows * self._num_outputs
+        x = _linear(outputs, self._hidden, name)(x)
+        return x.reshape(-1, rows, self._num_outputs)
+
+
+def _linear(size: int, fan_in: int, name: str) -> hk.Linear:
+    init = fan_in_uniform(fan_in)
+    return hk.Linear(size, w_init=init, b_init=init, name=name)

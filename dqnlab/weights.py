@@ -1,0 +1,71 @@
+"""Network weights for exchange: one `.safetensors` file, which cannot execute code."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from dqnlab import files, npz
+from dqnlab.manifest import CheckpointError
+from dqnlab.types import Params
+
+_CHECKSUM = "sha256"
+
+
+def save_weights(path: str | Path, params: Params, meta: Mapping[str, str]) -> None:
+    """Writes a Haiku parameter tree {module: {name: array}} and `meta`, atomically.
+
+    Raises:
+      CheckpointError: `params` is no such tree, or `path` cannot be written.
+    """
+    path = Path(path)
+    flat = {}
+    for module, arrays in params.items():
+        if not isinstance(arrays, Mapping):
+            raise CheckpointError(f"params[{module!r}] is no dict of arrays")
+        for name, array in arrays.items():
+            # Haiku's module names contain "/" and "~", but never "|".
+            if "|" in module or "|" in name:
+                raise CheckpointError(f"{module!r}, {name!r}: '|' separates module and name")
+            flat[f"{module}|{name}"] = np.asarray(array, order="C")
+    if _CHECKSUM in meta or not all(isinstance(each, str) for each in [*meta, *meta.values()]):
+        raise CheckpointError(f"meta must map str to str, without the key {_CHECKSUM!r}")
+    try:
+        sealed = {**meta, _CHECKSUM: _checksum(flat, meta)}
+        files.write_atomic(path, safetensors.numpy.save(flat, sealed))
+    except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
+
+
+def load_weights(path: str | Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]:
+    """The params and meta of `save_weights`.
+
+    Raises:
+      CheckpointError: the file is absent, damaged, or not from `save_weights`.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            meta = dict(file.metadata() or {})
+            flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if meta.pop(_CHECKSUM, None) != _checksum(flat, meta):
+        raise CheckpointError(f"{path} is damaged, or not from save_weights: its SHA-256 differs")
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in flat.items():
+        module, _, name = key.partition("|")
+        params.setdefault(module, {})[name] = array
+    return params, meta
+
+
+def _checksum(flat: Mapping[str, np.ndarray], meta: Mapping[str, str]) -> str:
+    # safetensors has none: a flipped bit in the numbers would pass unseen.
+    specs = {key: npz.spec(array) for key, array in flat.items()}
+    digest = hashlib.sha256(json.dumps([specs, dict(meta)], sort_keys=True).encode())
+    for key in sorted(flat):
+        digest.update(np.ascontiguousarray(flat[key]).tobytes())
+    return digest.hexdigest()

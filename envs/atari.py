@@ -1,0 +1,178 @@
+"""Atari games on ale-py's C++ vector environment, with a guard for each of its traps.
+
+What the agent sees follows Mnih et al. 2015: grey frames, the maximum of the last two emulator
+frames, resized to 84x84. Not its defaults: frames are not stacked (the replay does that), rewards
+not clipped (the learner does that), life loss is derived here (ale-py's own resets the game).
+"""
+
+import dataclasses
+import os
+import weakref
+from typing import Any
+
+import gymnasium
+import numpy as np
+from ale_py.vector_env import AtariVectorEnv
+
+from dqnlab.types import Env, EnvSpec, TimeStep, UserError
+from envs import host, names, watchdog
+from envs.protocols import Protocol
+
+
+@dataclasses.dataclass
+class _Games:
+    """What has to be remembered between two steps of a batch."""
+
+    emulators: AtariVectorEnv | None  # None after close
+    pid: int
+    token: int  # the number of steps since the reset, handed out as `env_state`
+    lives: np.ndarray  # int32[N]
+    ended: np.ndarray  # bool[N]: the next step of this game is its reset
+
+
+@dataclasses.dataclass
+class _LastCall:
+    """What the watchdog reports; apart from the games, so that it does not keep them alive."""
+
+    step: int = 0
+    actions: np.ndarray | None = None
+
+
+def make_atari(
+    name: str,
+    num_envs: int,
+    protocol: Protocol,
+    training: bool = True,
+    *,
+    grayscale: bool = True,
+    height: int = 84,
+    width: int = 84,
+    num_threads: int | None = None,
+    timeout_s: float = 60.0,
+) -> Env:
+    """N copies of an Atari game.
+
+    With `grayscale=False, height=210, width=160` it shows the same games in full colour: the
+    same seed and actions give the same rewards and ends, whatever the picture. Game i of N with
+    seed s is the same for every N, so that game 0 of a batch can be filmed alone.
+
+    Observations are uint8 `[N, height, width]`, or `[N, height, width, 3]` in colour. The token
+    that stands for the state grows with each step, because the emulator cannot go back: a step
+    from any but the last token is a ValueError.
+
+    Args:
+      name: the game in any usual spelling.
+      num_envs: N.
+      protocol: see `envs.protocols`.
+      training: applies the protocol's life loss and frame cap of training, not of evaluation.
+      grayscale: grey or RGB.
+      height: of the frames.
+      width: of the frames.
+      num_threads: of the emulator; as many as the process may use by default.
+      timeout_s: a step that takes longer ends the process, see `envs.watchdog`.
+
+    Raises:
+      UserError: for an unknown game, a broken ROM or an argument out of range.
+    """
+    game, rom = names.rom_of(name)
+    host.check_num_envs(num_envs)
+    for argument, value in (("height", height), ("width", width), ("num_threads", num_threads)):
+        if value is not None and (not isinstance(value, int) or not 1 <= value <= 1024):
+            raise UserError(f"{argument} is {value!r}, must be an integer within 1 .. 1024")
+    if not timeout_s > 0:
+        raise UserError(f"timeout_s is {timeout_s}, must be positive")
+
+    emulators = AtariVectorEnv(
+        rom,
+        num_envs,
+        # ale-py's own default counts the machine's cores, not those that we may use.
+        num_threads=num_threads or min(num_envs, len(os.sched_getaffinity(0))),
+        max_num_frames_per_episode=(
+            protocol.max_frames_train if training else protocol.max_frames_eval
+        ),
+        repeat_action_probability=protocol.sticky_actions,
+        full_action_space=protocol.full_action_space,
+        autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP,
+        img_height=height,
+        img_width=width,
+        grayscale=grayscale,
+        stack_num=1,
+        frameskip=protocol.frame_skip,
+        noop_max=protocol.noop_max,
+        episodic_life=False,  # would reset the whole game at each lost life
+        life_loss_info=False,  # would report it as if the game were over
+        reward_clipping=False,
+        use_fire_reset=False,
+    )
+    meanings = tuple(action.name for action in emulators.ale.get_action_set())
+    spec = EnvSpec(
+        game=game,
+        num_envs=num_envs,
+        num_actions=len(meanings),
+        action_meanings=meanings,
+        obs_shape=(height, width) if grayscale else (height, width, 3),
+        obs_dtype="uint8",
+        stack=4,
+        frame_skip=protocol.frame_skip,
+        protocol={**dataclasses.asdict(protocol), "training": training},
+        traceable=False,
+    )
+    return _run(spec, emulators, protocol.life_loss_terminal and training, timeout_s)
+
+
+def _run(spec: EnvSpec, emulators: AtariVectorEnv, life_loss: bool, timeout_s: float) -> Env:
+    num_envs = spec.num_envs
+    games = _Games(emulators, os.getpid(), 0, np.zeros(num_envs), np.zeros(num_envs, np.bool_))
+    last = _LastCall()
+    watched = watchdog.start(
+        timeout_s, lambda: f"{spec.game}, step {last.step}, actions {last.actions}"
+    )
+    weakref.finalize(emulators, watched.stop)  # also for an Env that nobody closed
+    del emulators
+
+    def reset(seed: Any) -> tuple[int, TimeStep]:
+        running = _check_usable(games)
+        obs, info = running.reset(seed=host.game_seeds(seed, num_envs))
+        games.token, games.lives = 0, info["lives"]
+        games.ended = np.zeros(num_envs, np.bool_)
+        zeros = np.zeros(num_envs, np.float32)
+        return games.token, TimeStep(obs[:, 0], zeros, zeros + 1, np.ones(num_envs, np.bool_))
+
+    def step(env_state: Any, actions: Any) -> tuple[int, TimeStep]:
+        running = _check_usable(games)
+        if env_state != games.token:
+            raise ValueError(f"env_state is {env_state}, but these games are at {games.token}")
+        # The emulator waits for ever on an action that it does not know.
+        actions = host.check_actions(actions, num_envs, spec.num_actions)
+        games.token += 1
+        last.step, last.actions = games.token, actions
+        watched.enter()
+        try:
+            obs, reward, terminated, truncated, info = running.step(actions)
+        finally:
+            watched.leave()
+        first, lives = games.ended, info["lives"]
+        if life_loss:
+            lost = (lives < games.lives) & (lives > 0) & ~first
+            discount = ~(terminated | lost)
+        else:
+            discount = ~terminated
+        games.lives, games.ended = lives, terminated | truncated
+        return games.token, TimeStep(
+            obs[:, 0], reward.astype(np.float32), discount.astype(np.float32), first
+        )
+
+    def close() -> None:
+        games.emulators = None  # frees the C++ side; `AtariVectorEnv.close` does not
+        watched.stop()
+
+    return Env(spec=spec, reset=reset, step=step, close=close)
+
+
+def _check_usable(games: _Games) -> AtariVectorEnv:
+    if games.emulators is None:
+        raise RuntimeError("these games are closed")
+    if os.getpid() != games.pid:
+        # The emulator's threads do not exist in a forked child: it would wait for ever.
+        raise RuntimeError("these games belong to the parent process: make them after the fork")
+    return games.emulators

@@ -1,0 +1,56 @@
+"""What every command does before its work: errors as one line, the device, the compile cache."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from dqnlab.types import UserError
+
+USAGE_ERROR = 2  # exit code of every mistake that the user can mend
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Print a UserError as one line and exit with code 2; other errors keep their traceback."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+
+
+def select_device(name: str) -> str:
+    """Make JAX use `auto`, `cpu` or `gpu`, and keep compiled programs between starts.
+
+    Returns a line that names the device. Raises UserError where a GPU is asked for and absent.
+    """
+    if name == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    _keep_compiled_programs()
+    try:
+        devices = jax.devices("gpu" if name == "gpu" else None)
+    except RuntimeError as error:
+        raise UserError(
+            f"--device {name}: JAX finds no such device (installed: jax {jax.__version__}, "
+            "`make setup` installs the CUDA build where it sees an NVIDIA GPU); use --device cpu"
+        ) from error
+    return f"{devices[0].device_kind} ({devices[0].platform}), {len(os.sched_getaffinity(0))} cores"
+
+
+def _keep_compiled_programs() -> None:
+    # JAX trusts this cache: whoever can write to it can run code. Hence the user's own cache
+    # folder, closed to others, and never a run folder, which people pass around.
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = root / "dqnlab" / "jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return  # a read-only home only costs the compilation time
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

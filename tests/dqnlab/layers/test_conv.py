@@ -1,0 +1,144 @@
+"""Conv2D is hk.Conv2D, whichever way it is lowered."""
+
+import functools
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dqnlab.layers import conv
+
+SHAPES = [  # input height, width, channels; output channels, kernel, stride, padding
+    ((84, 84, 4), 32, 8, 4, "VALID"),
+    ((20, 20, 32), 64, 4, 2, "VALID"),
+    ((9, 9, 64), 64, 3, 1, "VALID"),
+    ((11, 8, 3), 5, 3, 1, "SAME"),
+    ((13, 10, 3), 5, 3, 2, "SAME"),
+    ((13, 10, 3), 5, (3, 2), (2, 3), "VALID"),
+    ((7, 9, 2), 4, 2, 3, "VALID"),
+    ((7, 9, 2), 4, 5, 2, ((2, 1), (0, 3))),
+    ((6, 6, 2), 4, 1, 1, (1, 2)),
+]
+LOWERINGS = ["auto", "products", "convolution"]
+
+
+def _close(actual, expected, tolerance=2e-5):
+    actual, expected = np.asarray(actual, np.float32), np.asarray(expected, np.float32)
+    np.testing.assert_allclose(
+        actual, expected, rtol=0, atol=tolerance * (1 + np.abs(expected).max())
+    )
+
+
+def _pads(padding):
+    return (
+        padding
+        if isinstance(padding, str)
+        else [(p, p) if isinstance(p, int) else p for p in padding]
+    )
+
+
+def _transformed(module, channels, kernel, stride, padding, **extra):
+    def forward(x):
+        return module(channels, kernel, stride, padding=padding, name="conv", **extra)(x)
+
+    return hk.without_apply_rng(hk.transform(forward))
+
+
+def _both(size, channels, kernel, stride, padding, lowering):
+    ours = _transformed(conv.Conv2D, channels, kernel, stride, padding, lowering=lowering)
+    haikus = _transformed(hk.Conv2D, channels, kernel, stride, _pads(padding))
+    x = jax.random.normal(jax.random.key(1), (3, *size))
+    return ours, haikus, x
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize(("size", "channels", "kernel", "stride", "padding"), SHAPES)
+def test_parameters_output_and_gradients_equal_haikus(
+    size, channels, kernel, stride, padding, lowering
+):
+    ours, haikus, x = _both(size, channels, kernel, stride, padding, lowering)
+    params = ours.init(jax.random.key(0), x)
+    jax.tree.map(np.testing.assert_array_equal, params, haikus.init(jax.random.key(0), x))
+
+    def value_and_grads(net):
+        def loss(params, x):
+            y = net.apply(params, x)
+            return jnp.sum(jnp.sin(y) * jnp.arange(y.size).reshape(y.shape) / y.size), y
+
+        (_, y), grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(params, x)
+        return y, grads
+
+    jax.tree.map(_close, value_and_grads(ours), value_and_grads(haikus))
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+def test_gradients_under_scan_and_vmap_equal_those_of_a_plain_loop(lowering):
+    x = jax.random.normal(jax.random.key(0), (2, 3, 13, 10, 3))
+    w = jax.random.normal(jax.random.key(1), (2, 3, 3, 3, 5))
+    grad = jax.grad(
+        lambda w, x: jnp.sum(conv.conv2d(x, w, 2, "SAME", lowering) ** 2), argnums=(0, 1)
+    )
+    expected = [grad(w[i], x[i]) for i in range(2)]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected)
+    scanned = jax.jit(lambda w, x: jax.lax.scan(lambda carry, wx: (carry, grad(*wx)), 0, (w, x))[1])
+    jax.tree.map(functools.partial(_close, tolerance=1e-4), scanned(w, x), expected)
+    jax.tree.map(functools.partial(_close, tolerance=1e-4), jax.jit(jax.vmap(grad))(w, x), expected)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-4), (jnp.bfloat16, 3e-2)])
+def test_second_derivative_of_the_products_equals_the_convolutions(dtype, tolerance):
+    x32 = jax.random.normal(jax.random.key(0), (2, 9, 9, 2))
+    w32 = jax.random.normal(jax.random.key(1), (4, 4, 2, 3)) / 5
+
+    def penalty(lowering):
+        def loss(x, w):
+            return jnp.sum(jnp.tanh(conv.conv2d(x, w, 2, "VALID", lowering)))
+
+        x, w = x32.astype(dtype), w32.astype(dtype)
+        return jax.grad(lambda w: jnp.sum(jax.grad(loss)(x, w) ** 2))(w)
+
+    _close(penalty("products"), penalty("convolution"), tolerance)
+
+
+@pytest.mark.parametrize("lowering", ["products", "convolution"])
+def test_forward_and_gradients_in_bfloat16_stay_near_float32(lowering):
+    x = jax.random.normal(jax.random.key(0), (4, 20, 20, 8))
+    w = jax.random.normal(jax.random.key(1), (4, 4, 8, 16)) / 11
+
+    def run(dtype):
+        def loss(x, w):
+            return jnp.sum(jnp.tanh(conv.conv2d(x, w, 2, "VALID", lowering).astype(jnp.float32)))
+
+        args = x.astype(dtype), w.astype(dtype)
+        return conv.conv2d(*args, 2, "VALID", lowering), *jax.grad(loss, argnums=(0, 1))(*args)
+
+    low, full = run(jnp.bfloat16), run(jnp.float32)
+    assert all(leaf.dtype == jnp.bfloat16 for leaf in low)
+    jax.tree.map(functools.partial(_close, tolerance=3e-2), low, full)
+
+
+def test_on_cpu_the_default_compiles_to_matrix_products_only():
+    if jax.default_backend() != "cpu":
+        pytest.skip("the default elsewhere is the convolution")
+    x, w = jnp.ones((2, 20, 20, 4)), jnp.ones((4, 4, 4, 8))
+    grad = jax.grad(lambda x, w: conv.conv2d(x, w, 2).sum(), argnums=(0, 1))
+    forced = functools.partial(conv.conv2d, stride=2, lowering="convolution")
+    assert "convolution(" not in jax.jit(grad).lower(x, w).compile().as_text()
+    assert "convolution(" in jax.jit(forced).lower(x, w).compile().as_text()
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+def test_one_image_without_a_batch_axis_is_accepted(lowering):
+    ours, haikus, x = _both((9, 9, 3), 4, 3, 1, "VALID", lowering)
+    params = ours.init(jax.random.key(0), x)
+    _close(ours.apply(params, x[0]), haikus.apply(params, x[0]))
+
+
+def test_wrong_arguments_are_named():
+    x, w = jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 1))
+    with pytest.raises(ValueError, match="padding='FULL'"):
+        conv.conv2d(x, w, 1, "FULL")
+    with pytest.raises(ValueError, match="lowering='gpu'"):
+        conv.conv2d(x, w, lowering="gpu")

@@ -1,0 +1,118 @@
+"""A run that is killed and resumed equals one that was not, bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dqnlab.weights import load_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMINGS = {"seconds", "frames_per_second"}
+# Real Pong with sticky actions; a small net on raw pixels keeps it short. Iterations (resets of
+# all games), checkpoints and log rows fall on different steps; the replay wraps around.
+ARGS = (
+    "--game Pong --frames 24000 --num-envs 4 --seed 3 --log-every 2000 --checkpoint-every 3200 "
+    "--iteration 7200 --replay-capacity 2400 --learning-starts 800 --epsilon-decay-steps 3000 "
+    "--target-update-period 400 --torso mlp --hidden 16 --eval-episodes 0 --device cpu"
+).split()
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "scripts.train_dqn", *args]
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def rows(run_dir: Path) -> list[dict[str, object]]:
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(x).items() if k not in TIMINGS} for x in lines]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert rows(one) == rows(other)
+    files = [sorted((path / "weights").glob("0*.safetensors"))[-1] for path in (one, other)]
+    assert files[0].name == files[1].name
+    (ours, _), (theirs, _) = (load_weights(path) for path in files)
+    for module, arrays in ours.items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, theirs[module][name])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    done = run(*ARGS, "--run-dir", str(run_dir))
+    assert done.returncode == 0, done.stderr
+    assert len(rows(run_dir)) == 12
+    return run_dir
+
+
+def kill_at_random_moments(run_dir: Path, kills: int, rng: random.Random) -> None:
+    """Start, kill -9 after a random time with at least one checkpoint, resume, again."""
+    args = [*ARGS, "--run-dir", str(run_dir)]
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command(*args), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        while process.poll() is None and not any(run_dir.glob("checkpoints/0*")):
+            time.sleep(0.05)
+        wait = rng.uniform(0, 6)
+        try:
+            process.wait(wait)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+        args = ["--resume", str(run_dir)]
+    done = run("--resume", str(run_dir))
+    assert done.returncode == 0, done.stderr
+
+
+def test_killed_three_times_and_resumed_equals_uninterrupted(uninterrupted, tmp_path):
+    kill_at_random_moments(tmp_path / "killed", 3, random.Random(0))
+    assert_same_run(uninterrupted, tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_and_resumed_equals_uninterrupted(uninterrupted, tmp_path):
+    kill_at_random_moments(tmp_path / "killed", 20, random.Random(os.getpid()))
+    assert_same_run(uninterrupted, tmp_path / "killed")
+
+
+def test_ctrl_c_saves_and_the_resumed_run_equals_uninterrupted(uninterrupted, tmp_path):
+    run_dir = tmp_path / "interrupted"
+    process = subprocess.Popen(
+        command(*ARGS, "--run-dir", str(run_dir)), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    while not (run_dir / "metrics.jsonl").exists() or not rows(run_dir):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"--resume {run_dir}" in out
+    assert len(rows(run_dir)) < 12
+    assert run("--resume", str(run_dir)).returncode == 0
+    assert_same_run(uninterrupted, run_dir)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(uninterrupted, tmp_path):
+    run_dir = tmp_path / "damaged"
+    assert run(*ARGS, "--run-dir", str(run_dir), "--frames", "12000").returncode == 0
+    newest = sorted(run_dir.glob("checkpoints/0*"))[-1] / "state.npz"
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    done = run("--resume", str(run_dir), "--frames", "24000")
+    assert done.returncode == 0
+    assert str(newest) in done.stderr
+    assert_same_run(uninterrupted, run_dir)
