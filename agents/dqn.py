@@ -19,7 +19,9 @@ def make(settings: Settings, spec: EnvSpec) -> Agent:
     network = networks.transform(
         settings,
         spec,
-        lambda: QHead(spec.num_actions, hidden=settings.hidden, dueling=settings.dueling),
+        lambda dtype: QHead(
+            spec.num_actions, hidden=settings.hidden, dueling=settings.dueling, dtype=dtype
+        ),
     )
 
     def init(key: Array) -> tuple[Params, PyTree]:

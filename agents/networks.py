@@ -1,43 +1,47 @@
 """From an observation's shape and a run's settings to a Haiku network."""
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import haiku as hk
+import jax
 import jax.numpy as jnp
-import jmp
 
 from agents.presets import Settings
 from dqnlab.nets import MLP, NatureTorso
 from dqnlab.types import Array, EnvSpec, UserError
 
 
-class QNetwork(hk.Module):
-    """A torso and a head, in the compute type of the settings; outputs are float32."""
-
-    def __init__(self, torso: Callable[[], hk.Module], head: Callable[[], hk.Module]):
-        super().__init__(name="q_network")
-        self._torso = torso
-        self._head = head
-
-    def __call__(self, obs: Array) -> Array:
-        """[B, *obs_shape, K] -> what the head gives."""
-        return self._head()(self._torso()(obs))
-
-
 def transform(
-    settings: Settings, spec: EnvSpec, head: Callable[[], hk.Module]
+    settings: Settings, spec: EnvSpec, head: Callable[[jnp.dtype], hk.Module]
 ) -> hk.TransformedWithState:
-    """The network as pure functions: init(key, obs), apply(params, net_state, key, obs)."""
-    dtype = jnp.dtype(settings.precision)
-    policy = jmp.Policy(param_dtype=jnp.float32, compute_dtype=dtype, output_dtype=jnp.float32)
+    """The network as pure functions: init(key, obs), apply(params, net_state, key, obs).
+
+    Torso and head compute in the type of the settings; parameters and outputs are float32.
+    """
+    dtype = compute_type(settings.precision)
     torso = _torso(settings.torso, spec)
 
-    def forward(obs: Array) -> Any:
-        with hk.mixed_precision.push_policy(QNetwork, policy):
-            return QNetwork(lambda: torso(dtype=dtype), head)(obs)
+    def forward(obs: Array) -> Array:
+        return head(dtype)(torso(dtype=dtype)(obs))
 
     return hk.transform_with_state(forward)
+
+
+def compute_type(precision: str) -> jnp.dtype:
+    """The type that a precision setting means on this machine."""
+    if precision == "auto":
+        precision = "bfloat16" if _multiplies_bfloat16() else "float32"
+    return jnp.dtype(precision)
+
+
+def _multiplies_bfloat16() -> bool:
+    if jax.devices()[0].platform != "cpu":
+        return True
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return False
 
 
 def example_obs(spec: EnvSpec) -> Array:

@@ -12,7 +12,7 @@ from dqnlab import optim
 from dqnlab.types import UserError
 
 TORSOS = ("auto", "nature", "mlp")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +43,17 @@ class Settings:
     """Agent steps over which epsilon falls linearly from 1, beginning at learning_starts."""
     evaluation_epsilon: float = 0.001
     """Share of random actions in evaluation."""
-    double: bool = True
+    double: bool = False
     """Double Q-learning: the online network picks the action, the target network values it."""
-    dueling: bool = True
+    dueling: bool = False
     """Separate value and advantage streams."""
     hidden: int = 512
     """Units of the dense layer (of each stream if dueling)."""
     torso: str = "auto"
     """nature (conv net), mlp, or auto: nature for images of 36 pixels and more, else mlp."""
-    precision: str = "float32"
-    """Compute type of the network; parameters and TD targets stay float32."""
+    precision: str = "auto"
+    """Compute type of the network, float32 or bfloat16; parameters and TD targets stay float32.
+    auto: bfloat16 where the machine multiplies it faster (GPUs, CPUs with AMX), else float32."""
     optimizer: str = "adam"
     """adam or centered_rmsprop."""
     learning_rate: float = 2.5e-4
@@ -86,6 +87,7 @@ _NATURE = Settings(
     evaluation_epsilon=0.05,
     double=False,
     dueling=False,
+    precision="float32",
     optimizer="centered_rmsprop",
     learning_rate=2.5e-4,
     optimizer_epsilon=0.01 / 32**2,  # the paper's 0.01 is for gradients summed over the batch
@@ -109,6 +111,7 @@ _DOPAMINE = Settings(
     evaluation_epsilon=0.001,
     double=False,
     dueling=False,
+    precision="float32",
     optimizer="adam",
     learning_rate=6.25e-5,
     optimizer_epsilon=1.5e-4,

@@ -227,13 +227,13 @@ def _write(draft: Checkpoint, leaves: Mapping[str, Any], plan: row_log.Plan | No
     draft.path.mkdir()
     written = {manifest.STATE: _write_arrays(draft.path / manifest.STATE, leaves, level=0)}
     shared = {}
-    for rows in plan.shared if plan else []:
-        name = manifest.segment_name(*rows)
-        shared[name] = plan.base.files[name]
-        _share(plan.base.path / name, draft.path / name)
-    for rows in plan.written if plan else []:
-        name = manifest.segment_name(*rows)
-        written[name] = _write_arrays(draft.path / name, row_log.rows(plan.new, *rows), level=1)
+    if plan is not None:
+        for source, file in plan.shared.items():
+            shared[source.name] = file
+            _share(source, draft.path / source.name)
+        for rows in plan.written:
+            name = manifest.segment_name(*rows)
+            written[name] = _write_arrays(draft.path / name, row_log.rows(plan.new, *rows), level=1)
     manifest.write(draft._replace(files={**shared, **written}))
     # Reads back what was written. Shared rows were read back when new; now their size is compared.
     return manifest.verify(draft.path, trusted=shared)

@@ -1,12 +1,13 @@
 """An append-only log of rows that consecutive checkpoints share: which rows go where."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dqnlab import manifest, npz
-from dqnlab.manifest import Checkpoint, CheckpointError, Log
+from dqnlab.manifest import Checkpoint, CheckpointError, File, Log
 
 SEGMENT_BYTES = 64 << 20  # of rows in one file, before compression: what saving and loading need
 
@@ -23,8 +24,7 @@ class Plan(NamedTuple):
     """How the log of the next checkpoint comes about."""
 
     log: Log
-    shared: list[tuple[int, int]]  # segments whose files are there already ...
-    base: Checkpoint | None  # ... in this checkpoint
+    shared: dict[Path, File]  # segments whose files are there already, in another checkpoint
     written: list[tuple[int, int]]  # segments to cut out of `new`
     new: Segment
 
@@ -46,7 +46,7 @@ def plan(saved: Iterable[Checkpoint], new: Segment, oldest: int) -> Plan:
     first = max(new.start, oldest)
     written = _pieces(first, new.stop, sum(row.nbytes for row in arrays.values()))
     if oldest >= new.start:
-        return Plan(Log(oldest, new.stop, arrays, written), [], None, written, new)
+        return Plan(Log(oldest, new.stop, arrays, written), {}, written, new)
     for base in saved:
         if base.log is not None and base.log.stop == new.start and base.log.oldest <= oldest:
             break
@@ -57,9 +57,10 @@ def plan(saved: Iterable[Checkpoint], new: Segment, oldest: int) -> Plan:
         )
     if written and base.log.arrays != arrays:
         raise CheckpointError(f"the log has {base.log.arrays} a row, the new rows have {arrays}")
-    shared = [(start, stop) for start, stop in base.log.segments if stop > oldest]
-    log = Log(oldest, new.stop, base.log.arrays, shared + written)
-    return Plan(log, shared, base, written, new)
+    kept = [(start, stop) for start, stop in base.log.segments if stop > oldest]
+    log = Log(oldest, new.stop, base.log.arrays, kept + written)
+    names = [manifest.segment_name(start, stop) for start, stop in kept]
+    return Plan(log, {base.path / name: base.files[name] for name in names}, written, new)
 
 
 def rows(new: Segment, start: int, stop: int) -> dict[str, np.ndarray]:

@@ -20,8 +20,7 @@ import tyro
 
 import envs
 from agents import driver as drivers
-from agents import policy, presets, registry, runner, saving
-from agents.evaluation import evaluate, summary
+from agents import networks, policy, presets, registry, runner, saving
 from agents.presets import Settings
 from agents.replay import ring as rings
 from agents.runner import RunState
@@ -29,8 +28,7 @@ from dqnlab import checkpoint, optim, records, run_folder
 from dqnlab.checkpoint import Segment
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import Env, UserError
-from envs import scores
-from scripts import startup, video
+from scripts import evaluate, startup, video
 from scripts.console import Progress
 from scripts.interrupts import Interrupts
 
@@ -290,33 +288,24 @@ def finish(run: Run, progress: Progress) -> None:
     """Evaluate the final weights, write a video, say where everything lies."""
     options = run.options
     trained = policy.load(run.dir, "last")
-    is_atari = "sticky_actions" in run.spec.protocol
-    games = min(options.eval_episodes, 2 * psutil.cpu_count())
-    env = envs.make(options.game, games, options.protocol, training=False)
-    seed = drivers.env_seed(options.seed, drivers.EVALUATION, 0)
     epsilon = options.settings.evaluation_epsilon
-    progress.say(f"evaluating: {options.eval_episodes} games at epsilon {epsilon}")
-    episodes = evaluate(
-        run.agent,
-        trained.params,
-        trained.net_state,
-        env,
+    seed = drivers.env_seed(options.seed, drivers.EVALUATION, 0)
+    progress.say(f"evaluating: {options.eval_episodes} games")
+    result = evaluate.score(
+        trained,
+        protocol=options.protocol,
         episodes=options.eval_episodes,
         epsilon=epsilon,
         seed=seed,
+        num_envs=8,
     )
-    env.close()
-    result = summary(episodes)
-    hns = scores.human_normalized(run.spec.game, result["mean"])
-    result = {"checkpoint": "last", "epsilon": epsilon, "hns": hns, **result}
     run_folder.write_json(run.dir / "eval.json", result)
-    low, high = result["mean_ci95"]
-    text = f"score {result['mean']:.2f} (95 % interval {low:.2f} .. {high:.2f})"
-    progress.say(text + ("" if hns is None else f", human-normalised {hns:.1%}"))
-    if is_atari:
+    progress.say(evaluate.describe(result))
+    if evaluate.has_pictures(trained):
         path = run.dir / "videos" / "final.mp4"
         video.record(trained, options.protocol, path, epsilon=epsilon, seed=seed)
         progress.say(f"video      {path}")
+    progress.say(f"curves     tensorboard --logdir {run.dir}")
     progress.say(f"run folder {run.dir}")
 
 
@@ -325,7 +314,10 @@ def main(args: list[str] | None = None) -> int:
     options = parse(sys.argv[1:] if args is None else args)
     device = startup.select_device(options.device)
     env = envs.make(options.game, options.settings.num_envs, options.protocol, training=True)
-    options = dataclasses.replace(options, game=env.spec.game)
+    # What "auto" means is decided once, here: a resumed run computes in the same type.
+    precision = networks.compute_type(options.settings.precision).name
+    settings = dataclasses.replace(options.settings, precision=precision)
+    options = dataclasses.replace(options, game=env.spec.game, settings=settings)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     run_dir = options.resume or run_folder.create(
         "runs", options.game, options.agent, options.seed, stamp, options.run_dir
@@ -379,6 +371,7 @@ def describe(run: Run, device: str) -> str:
             f"protocol   {spec.protocol['name']}" + (rules and f": {rules}"),
             f"agent      {run.options.agent}, preset {run.options.preset}, seed {run.options.seed}",
             f"device     {device}",
+            f"network    computes in {settings.precision}",
             f"replay     {settings.replay_capacity:,} frames, {replay_bytes / 1e9:.2f} GB",
             f"run folder {run.dir}",
         ]

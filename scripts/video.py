@@ -8,7 +8,7 @@ import numpy as np
 import envs
 from agents.evaluation import Episode, evaluate
 from agents.policy import Policy
-from dqnlab.types import TimeStep, UserError
+from dqnlab.types import TimeStep
 
 FRAMES_PER_SECOND = 15  # one picture per agent step of 4 emulator frames, at 60 Hz
 _SCALE = 2
@@ -19,13 +19,10 @@ def record(policy: Policy, protocol: str, path: Path, *, epsilon: float, seed: i
 
     The agent's own frames are 84x84 and grey. A second emulator with the same seed is given the
     same actions and shows the game in colour; memory stays constant however long the game is.
-    Raises UserError where the game has no pictures or the file cannot be written.
+    Only for Atari games: others have no such pictures.
     """
-    options = {"grayscale": False, "height": 210, "width": 160}
-    try:
-        picture_env = envs.make(policy.spec.game, 1, protocol, training=False, **options)
-    except TypeError:
-        raise UserError(f"{policy.spec.game} has no pictures to make a video of") from None
+    pictures = {"grayscale": False, "height": 210, "width": 160}
+    picture_env = envs.make(policy.spec.game, 1, protocol, training=False, **pictures)
     env = envs.make(policy.spec.game, 1, protocol, training=False)
     picture_state, picture = picture_env.reset(seed)
     writer = _open(path, picture.obs.shape[1:3])

@@ -99,7 +99,9 @@ def stacks(ring: Ring, row: Array, game: Array, num_frames: int) -> Array:
     resets_after = jnp.cumsum(first[:, ::-1], axis=1)[:, ::-1] - first
     frames = ring.obs[index, game[:, None]]  # [B, K, *obs_shape]
     mask = (resets_after == 0).reshape(resets_after.shape + (1,) * (frames.ndim - 2))
-    return jnp.moveaxis(jnp.where(mask, frames, jnp.zeros((), frames.dtype)), 1, -1)
+    stack = jnp.moveaxis(jnp.where(mask, frames, jnp.zeros((), frames.dtype)), 1, -1)
+    # XLA:CPU would otherwise gather each pixel anew wherever the network reads it.
+    return lax.optimization_barrier(stack)
 
 
 def transitions(

@@ -50,6 +50,8 @@ class Conv2D(hk.Module):
         w_init: hk.initializers.Initializer | None = None,
         b_init: hk.initializers.Initializer | None = None,
         lowering: str = "auto",
+        dtype: jnp.dtype | None = None,
+        scale: float = 1.0,
         name: str | None = None,
     ):
         super().__init__(name=name)
@@ -61,6 +63,8 @@ class Conv2D(hk.Module):
         self.w_init = w_init
         self.b_init = b_init or jnp.zeros
         self.lowering = lowering
+        self.dtype = dtype
+        self.scale = scale
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C_in] (or without B) -> [B, H', W', C_out] in x's dtype."""
@@ -69,12 +73,16 @@ class Conv2D(hk.Module):
         shape = (*self.kernel_shape, x.shape[-1], self.output_channels)
         stddev = 1.0 / np.sqrt(np.prod(shape[:-1]))
         w_init = self.w_init or hk.initializers.TruncatedNormal(stddev)
-        w = hk.get_parameter("w", shape, x.dtype, init=w_init)
-        y = conv2d(x, w, self.stride, self.padding, self.lowering)
+        dtype = x.dtype if self.dtype is None else self.dtype
+        param_dtype = x.dtype if self.dtype is None else jnp.float32
+        w = hk.get_parameter("w", shape, param_dtype, init=w_init)
+        # A scale on the kernel costs nothing; on the input, a pass over the whole batch.
+        w = w if self.scale == 1 else w * self.scale
+        y = conv2d(x, w, self.stride, self.padding, self.lowering, dtype)
         if self.with_bias:
-            b = hk.get_parameter("b", (self.output_channels,), x.dtype, init=self.b_init)
+            b = hk.get_parameter("b", (self.output_channels,), param_dtype, init=self.b_init)
             y = y + jnp.broadcast_to(b.astype(y.dtype), y.shape)
-        return y
+        return y.astype(dtype)
 
 
 def conv2d(
@@ -83,14 +91,16 @@ def conv2d(
     stride: Window = 1,
     padding: Padding = "VALID",
     lowering: str = "auto",
+    dtype: jnp.dtype | None = None,
 ) -> jax.Array:
-    """x [B, H, W, C], w [kh, kw, C, N] -> [B, H', W', N] in x's dtype; options as in `Conv2D`."""
+    """x [B, H, W, C], w [kh, kw, C, N] -> float32 [B, H', W', N]; options as in `Conv2D`."""
     if lowering not in ("auto", "products", "convolution"):
         raise ValueError(f"lowering={lowering!r}: must be 'auto', 'products' or 'convolution'")
     strides = _pair(stride)
     pads = _pads(padding, x.shape[1:3], w.shape[:2], strides)
-    products = functools.partial(_products, strides=strides, pads=pads)
-    convolution = functools.partial(_convolution, strides=strides, pads=pads)
+    dtype = x.dtype if dtype is None else jnp.dtype(dtype)
+    products = functools.partial(_products, strides=strides, pads=pads, dtype=dtype)
+    convolution = functools.partial(_convolution, strides=strides, pads=pads, dtype=dtype)
     if lowering == "products":
         return products(x, w)
     if lowering == "convolution":
@@ -99,13 +109,18 @@ def conv2d(
     return y
 
 
-def _convolution(x: jax.Array, w: jax.Array, strides: Pair, pads: list[Pair]) -> jax.Array:
-    return lax.conv_general_dilated(
-        x, w.astype(x.dtype), strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+def _convolution(
+    x: jax.Array, w: jax.Array, strides: Pair, pads: list[Pair], dtype: jnp.dtype
+) -> jax.Array:
+    y = lax.conv_general_dilated(
+        x.astype(dtype), w.astype(dtype), strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+    return y.astype(jnp.float32)
 
 
-def _products(x: jax.Array, w: jax.Array, strides: Pair, pads: list[Pair]) -> jax.Array:
+def _products(
+    x: jax.Array, w: jax.Array, strides: Pair, pads: list[Pair], dtype: jnp.dtype
+) -> jax.Array:
     # The kernel is filled with zeros to a multiple of the stride, the image padded or cropped
     # to what it then covers.
     geometry = zip(x.shape[1:3], w.shape[:2], strides, pads, strict=True)
@@ -120,7 +135,7 @@ def _products(x: jax.Array, w: jax.Array, strides: Pair, pads: list[Pair]) -> ja
     w = jnp.pad(w, (*fill, (0, 0), (0, 0)))
     if strides != (1, 1):
         x, w = space_to_depth(x, strides), _kernel_to_depth(w, strides)
-    return _unit_stride(x, w).astype(x.dtype)
+    return _unit_stride(x.astype(dtype), w)  # bytes are moved as bytes and converted afterwards
 
 
 def _kernel_to_depth(w: jax.Array, strides: tuple[int, int]) -> jax.Array:
@@ -134,6 +149,10 @@ def _kernel_to_depth(w: jax.Array, strides: tuple[int, int]) -> jax.Array:
 def space_to_depth(x: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """[B, H, W, C] -> [B, H/s, W/s, s*s*C]; H and W are multiples of the strides."""
     (sy, sx), (b, h, w, c) = strides, x.shape
+    if x.dtype == jnp.uint8 and c % 4 == 0:  # four bytes at a time: a quarter of the elements
+        words = lax.bitcast_convert_type(x.reshape(b, h, w, c // 4, 4), jnp.uint32)
+        moved = lax.bitcast_convert_type(space_to_depth(words, strides), jnp.uint8)
+        return moved.reshape(b, h // sy, w // sx, sy * sx * c)
 
     def to_depth(x: jax.Array) -> jax.Array:
         x = x.reshape(b, h // sy, sy, w // sx, sx, c).transpose(0, 1, 3, 2, 4, 5)

@@ -2,7 +2,9 @@
 
 import haiku as hk
 import jax
+import jax.numpy as jnp
 
+from dqnlab.layers.dense import Dense
 from dqnlab.nets.torso import fan_in_uniform
 from dqnlab.types import Array
 
@@ -21,6 +23,7 @@ class QHead(hk.Module):
         *,
         hidden: int = 512,
         dueling: bool = False,
+        dtype: jnp.dtype = jnp.float32,
         name: str | None = None,
     ):
         super().__init__(name=name)
@@ -28,6 +31,7 @@ class QHead(hk.Module):
         self._num_outputs = num_outputs
         self._hidden = hidden
         self._dueling = dueling
+        self._dtype = dtype
 
     def __call__(self, features: Array) -> Array:
         """[B, F] -> [B, A, num_outputs]."""
@@ -38,12 +42,10 @@ class QHead(hk.Module):
         return value + advantage - advantage.mean(axis=1, keepdims=True)
 
     def _stream(self, features: Array, rows: int, name: str) -> Array:
-        x = jax.nn.relu(_linear(self._hidden, features.shape[-1], f"{name}_hidden")(features))
-        outputs = rows * self._num_outputs
-        x = _linear(outputs, self._hidden, name)(x)
+        x = jax.nn.relu(self._dense(self._hidden, features, f"{name}_hidden"))
+        x = self._dense(rows * self._num_outputs, x, name)
         return x.reshape(-1, rows, self._num_outputs)
 
-
-def _linear(size: int, fan_in: int, name: str) -> hk.Linear:
-    init = fan_in_uniform(fan_in)
-    return hk.Linear(size, w_init=init, b_init=init, name=name)
+    def _dense(self, size: int, x: Array, name: str) -> Array:
+        init = fan_in_uniform(x.shape[-1])
+        return Dense(size, self._dtype, w_init=init, b_init=init, name=name)(x)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dqnlab.layers.conv import Conv2D
+from dqnlab.layers.dense import Dense
 from dqnlab.types import Array
 
 
@@ -42,10 +43,19 @@ class NatureTorso(hk.Module):
         """[B, H, W, C] -> [B, features]; ValueError for frames under 36 x 36."""
         if obs.ndim != 4 or min(obs.shape[1:3]) < 36:
             raise ValueError(f"the Nature torso takes [B, H>=36, W>=36, C], not {obs.shape}")
-        x = unit_scale(obs, self._dtype)
+        x = obs
         for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             init = fan_in_uniform(kernel * kernel * x.shape[-1])
-            conv = Conv2D(channels, kernel, stride, padding="VALID", w_init=init, b_init=init)
+            conv = Conv2D(
+                channels,
+                kernel,
+                stride,
+                padding="VALID",
+                w_init=init,
+                b_init=init,
+                dtype=self._dtype,
+                scale=1 / 255 if x.dtype == jnp.uint8 else 1.0,
+            )
             x = jax.nn.relu(conv(x))
         return x.reshape(x.shape[0], -1)
 
@@ -71,5 +81,5 @@ class MLP(hk.Module):
         x = unit_scale(obs, self._dtype).reshape(obs.shape[0], -1)
         for size in self._sizes:
             init = fan_in_uniform(x.shape[-1])
-            x = jax.nn.relu(hk.Linear(size, w_init=init, b_init=init)(x))
+            x = jax.nn.relu(Dense(size, self._dtype, w_init=init, b_init=init)(x))
         return x

@@ -1,0 +1,137 @@
+"""Evaluate a saved agent: full games, true scores, one protocol.
+
+python scripts/evaluate.py runs/Pong-dqn-s0-... --episodes 30 --video pong.mp4
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `envs` importable
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import tyro
+
+import envs
+from agents import policy
+from agents.evaluation import evaluate, summary
+from agents.policy import Policy
+from dqnlab import run_folder
+from dqnlab.types import UserError
+from envs import protocols, scores
+from scripts import startup, video
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to evaluate, and how."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """Run folder that train_dqn.py wrote."""
+    checkpoint: str = "best"
+    """best (highest training score at a checkpoint), last, or the agent steps of a kept one."""
+    episodes: int = 30
+    """Full games to play; each that is started counts."""
+    epsilon: float | None = None
+    """Share of random actions; default: the preset's evaluation_epsilon."""
+    protocol: str | None = None
+    """machado2018, nature2015 or atari100k; default: the run's own."""
+    seed: int = 0
+    """The same seed gives the same games and scores."""
+    num_envs: int = 8
+    """Games played side by side."""
+    device: str = "auto"
+    """auto, cpu or gpu."""
+    json: Path | None = None
+    """Write the result to this file."""
+    video: Path | None = None
+    """Write one game as MP4 to this file."""
+
+
+def score(
+    trained: Policy, *, protocol: str, episodes: int, epsilon: float, seed: int, num_envs: int
+) -> dict[str, Any]:
+    """Play and sum up: statistics, every score and length, HNS, and how they were made."""
+    game = trained.spec.game
+    env = envs.make(game, min(num_envs, max(episodes, 1)), protocol, training=False)
+    try:
+        played = evaluate(
+            trained.agent,
+            trained.params,
+            trained.net_state,
+            env,
+            episodes=episodes,
+            epsilon=epsilon,
+            seed=seed,
+        )
+    finally:
+        env.close()
+    result = summary(played)
+    return {
+        "game": game,
+        "agent_steps": trained.agent_steps,
+        "frames": trained.agent_steps * trained.spec.frame_skip,
+        "protocol": env.spec.protocol,
+        "epsilon": epsilon,
+        "seed": seed,
+        "num_envs": env.spec.num_envs,
+        "human_normalized": scores.human_normalized(game, result["mean"]),
+        **result,
+    }
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The result as lines for a person."""
+    low, high = result["mean_ci95"]
+    hns = result["human_normalized"]
+    lines = [
+        f"{result['game']}, {result['protocol']['name']}, epsilon {result['epsilon']}, "
+        f"{result['episodes']} games, after {result['frames']:,} frames of training",
+        f"mean    {result['mean']:.2f}   (95 % bootstrap interval {low:.2f} .. {high:.2f})",
+        f"median  {result['median']:.2f}   std {result['std']:.2f}   "
+        f"min {result['min']:.2f}   max {result['max']:.2f}",
+    ]
+    if hns is not None:
+        lines.append(f"HNS     {hns:.1%}   (0 % random, 100 % human)")
+    return "\n".join(lines)
+
+
+def has_pictures(trained: Policy) -> bool:
+    """Whether the game runs on the emulator, which can show it in colour."""
+    return "sticky_actions" in trained.spec.protocol
+
+
+def main(args: list[str] | None = None) -> int:
+    """Parse, evaluate, print. Returns the exit code."""
+    options = tyro.cli(Options, args=args, description=__doc__)
+    startup.select_device(options.device)
+    trained = policy.load(options.run_dir, options.checkpoint)
+    epsilon = trained.settings.evaluation_epsilon if options.epsilon is None else options.epsilon
+    if not 0 <= epsilon <= 1:
+        raise UserError(f"--epsilon is {epsilon}; it must be between 0 and 1")
+    own = trained.spec.protocol["name"]
+    protocol = options.protocol or (own if own in protocols.PROTOCOLS else "machado2018")
+    if protocol != own:
+        print(f"note: trained under {own}, evaluated under {protocol}", file=sys.stderr)
+    result = score(
+        trained,
+        protocol=protocol,
+        episodes=options.episodes,
+        epsilon=epsilon,
+        seed=options.seed,
+        num_envs=options.num_envs,
+    )
+    print(describe(result))
+    if options.json is not None:
+        run_folder.write_json(options.json, result)
+    if options.video is not None:
+        if not has_pictures(trained):
+            raise UserError(f"{trained.spec.game} has no pictures to make a video of")
+        video.record(trained, protocol, options.video, epsilon=epsilon, seed=options.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    with startup.user_errors():
+        sys.exit(main())
