@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from agents import policy, registry
 from dqnlab import files, metrics, records, run_folder, statistics
@@ -60,7 +60,7 @@ class Run(NamedTuple):
     settings: dict[str, Any]
     protocol: dict[str, Any]
     seed: Any
-    rows: list[dict[str, Any]]  # of metrics.jsonl that have the metric, at least one
+    rows: list[dict[str, Any]]  # those of metrics.jsonl that have the metric; at least one
 
 
 class Group(NamedTuple):
@@ -123,10 +123,8 @@ _AGGREGATES = {
     "optimality gap": statistics.optimality_gap,
 }
 _LINES = {"random": ":", "human": "-."}
+_AHEAD = "single seeds that are further"
 _MARKERS = "osD^vP"
-
-
-# --- Runs and what they may be compared with ---
 
 
 def load(path: Path, metric: str) -> Run:
@@ -138,7 +136,8 @@ def load(path: Path, metric: str) -> Run:
     numeric = {k for row in rows for k, v in row.items() if isinstance(v, int | float)}
     if rows and metric not in {k for row in rows for k in row}:
         raise _unknown(f"{path}: metric", metric, numeric)
-    rows = [row for row in rows if isinstance(row.get(metric), int | float)]
+    needed = (metric, "frames")
+    rows = [row for row in rows if all(isinstance(row.get(k), int | float) for k in needed)]
     if not rows:
         raise UserError(f"{path} has no value of {metric} yet")
     seed = config["options"].get("seed")
@@ -191,17 +190,23 @@ def _recipe(run: Run) -> str:
 def _labels(runs: Sequence[Run]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for recipe, run in {_recipe(run): run for run in runs}.items():
-        namesakes = [each.settings for each in runs if each.agent == run.agent]
-        different = [
-            f"{key}={value}"
-            for key, value in run.settings.items()
-            if any(settings.get(key) != value for settings in namesakes)
-        ]
+        others = [each for each in runs if each.agent == run.agent]
+        here = _differences(run, [each for each in others if each.game == run.game])
+        # What is compared on one game comes first, then what sets games apart.
+        different = [*here, *(each for each in _differences(run, others) if each not in here)]
         more = ", ..." if len(different) > 3 else ""
         label = run.agent + (f" ({', '.join(different[:3])}{more})" if different else "")
         twins = sum(other.startswith(label) for other in labels.values())
         labels[recipe] = label + (f" #{twins + 1}" if twins else "")
     return labels
+
+
+def _differences(run: Run, others: Sequence[Run]) -> list[str]:
+    return [
+        f"{key}={value}"
+        for key, value in run.settings.items()
+        if any(other.settings.get(key) != value for other in others)
+    ]
 
 
 def find_baseline(name: str) -> str:
@@ -233,9 +238,6 @@ def _unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:
     return UserError(f"{what} {name!r} is unknown; {hint}")
 
 
-# --- The figure ---
-
-
 def draw(groups: Sequence[Group], baselines: Sequence[str], x: str, metric: str) -> Figure:
     """One panel per game: a curve per agent, published points, random play and the human."""
     games = list(dict.fromkeys(each.game for each in groups))
@@ -254,14 +256,24 @@ def draw(groups: Sequence[Group], baselines: Sequence[str], x: str, metric: str)
             _dress(axes, here[0], x, metric)
         for axes in list(figure.axes)[len(games) :]:
             axes.remove()
-        entries: dict[str, Any] = {}
-        for axes in figure.axes:
-            for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
-                entries.setdefault(text, handle)
-        figure.legend(
-            entries.values(), entries, loc="outside lower center", ncols=columns, frameon=False
-        )
+        _add_legend(figure)
     return figure
+
+
+def _add_legend(figure: Figure) -> None:
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(text, handle)
+    texts = sorted(handles, key=(_AHEAD, *_LINES).__contains__)  # curves first
+    fits = max(1, int(figure.get_figwidth() // 6))  # entries of 6 inches side by side
+    figure.legend(
+        [handles[text] for text in texts],
+        texts,
+        loc="outside lower center",
+        ncols=fits,
+        frameon=False,
+    )
 
 
 def _draw_group(axes: Axes, each: Group, number: int, x: str, metric: str) -> None:
@@ -277,7 +289,10 @@ def _draw_group(axes: Axes, each: Group, number: int, x: str, metric: str) -> No
         axes.plot(grid, on_grid.mean(0), style, color=color, label=f"{each.label}: {seeds}")
         axes.fill_between(grid, on_grid.min(0), on_grid.max(0), color=color, alpha=0.2, lw=0)
     for xs, ys in curves:  # what only some seeds have reached yet is shown seed by seed
-        axes.plot(xs[xs >= end], ys[xs >= end], style, color=color, lw=0.7, alpha=0.6)
+        if xs[-1] > end:
+            ahead = xs >= end
+            (thin,) = axes.plot(xs[ahead], ys[ahead], style, color=color, lw=0.7, alpha=0.6)
+            thin.set_label(_AHEAD)
 
 
 def _curve(run: Run, x: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -316,21 +331,18 @@ def _dress(axes: Axes, each: Group, x: str, metric: str) -> None:
     axes.set_title(f"{each.game} ({each.protocol['name']})")
     axes.set_ylabel(_RETURNS.get(metric, metric))
     axes.grid(alpha=0.3)
+    end = axes.dataLim.x1
+    axes.set_xlim(0, 1.05 * end)
     if x == "seconds":
-        size, unit = next(
-            (size, unit)
-            for size, unit in ((3600, "hours"), (60, "minutes"), (1, "seconds"))
-            if axes.dataLim.x1 >= 2 * size or size == 1
-        )
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value / size:g}")
+        units = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+        size, unit = next((each for each in units if end >= 2 * each[0]), units[-1])
+        ticks = np.asarray(MaxNLocator(7).tick_values(0, end / size))
+        ticks = ticks[ticks * size <= 1.05 * end]
+        axes.set_xticks(ticks * size, [f"{tick:g}" for tick in ticks])
         axes.set_xlabel(f"training time ({unit})")
     else:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlabel({"frames": "frames", "updates": "gradient updates"}[x])
-    axes.set_xlim(left=0)
-
-
-# --- The tables ---
 
 
 def score_at(run: Run, metric: str, frames: int) -> float | None:
@@ -388,27 +400,28 @@ def aggregate_rows(
             known = {frames for b in baselines for g in members for frames in published(b, g)}
             for frames in _common_frames(here, known):
                 values = {g: [score_at(run, metric, frames) for run in runs[g]] for g in members}
-                rows += _aggregate(set_name, label, frames, values)
+                row = {"games": set_name, "agent": label, "protocol": here[0].protocol["name"]}
+                rows += _aggregate({**row, "frames": frames}, values)
                 at_frames.add(frames)
         for baseline in baselines:
             points = {game: published(baseline, game) for game in members}
             for frames in sorted(at_frames):
                 values = {game: [points[game].get(frames)] for game in members}
-                rows += _aggregate(set_name, baseline, frames, values)
+                row = {"games": set_name, "agent": baseline, "protocol": how_measured(baseline)}
+                rows += _aggregate({**row, "frames": frames}, values)
     return rows
 
 
 def _aggregate(
-    games: str, label: str, frames: int, values: Mapping[str, Sequence[float | None]]
+    row: Mapping[str, Any], values: Mapping[str, Sequence[float | None]]
 ) -> list[dict[str, Any]]:
-    normalized = {
-        game: [scores.human_normalized(game, value) for value in each if value is not None]
-        for game, each in values.items()
-    }
-    if any(len(normalized[game]) < len(each) for game, each in values.items()):
-        return []  # a run or a publication has no score at these frames
-    found = {name: metric(normalized) for name, metric in _AGGREGATES.items()}
-    return [{"games": games, "agent": label, "frames": frames, **found}]
+    normalized: dict[str, list[float]] = {}
+    for game, each in values.items():
+        known = [scores.human_normalized(game, value) for value in each if value is not None]
+        normalized[game] = [value for value in known if value is not None]
+        if len(normalized[game]) < len(each):
+            return []  # a run or a publication has no score at these frames
+    return [{**row, **{name: metric(normalized) for name, metric in _AGGREGATES.items()}}]
 
 
 def _common_frames(runs: Sequence[Run], known: Iterable[int]) -> list[int]:
@@ -430,6 +443,8 @@ def _subsets(games: Sequence[str]) -> dict[str, list[str]]:
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table; `score` and `std` become one column."""
+    if not rows:
+        return "No number of frames yet that all seeds of a game have a score at.\n"
     cells = [
         {
             name: f"{_text(row['score'])} ± {_text(row['std'])}"
@@ -458,6 +473,8 @@ def _text(value: Any) -> str:
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as CSV, unrounded; an aggregate has columns for the ends of its interval."""
+    if not rows:
+        return ""
     flat = []
     for row in rows:
         columns: dict[str, Any] = {}
@@ -489,12 +506,10 @@ def report(
     if over_games:
         text += (
             f"\n{markdown(over_games)}\nHuman-normalised scores. [low, high]: 95 % stratified "
-            "bootstrap interval over runs, given where each game has several.\n"
+            "bootstrap interval over runs, given where each game has several; published rows are "
+            "over the games' means.\n"
         )
     return text
-
-
-# --- The command ---
 
 
 def check(options: Options) -> list[str]:

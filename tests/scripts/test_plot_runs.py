@@ -1,0 +1,259 @@
+"""Curves and tables of run folders that the real writers wrote."""
+
+import csv
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from agents import policy
+from agents.presets import Settings
+from dqnlab.metrics import MetricsWriter
+from dqnlab.types import EnvSpec, UserError
+from envs import names, protocols, scores
+from scripts import plot_runs
+
+ROOT = Path(__file__).resolve().parents[2]
+METRIC = "episode_return_mean"
+
+
+def make_run(
+    path: Path,
+    game: str = "Pong",
+    seed: int = 0,
+    last: int = 6,
+    slope: float = 2.0,
+    protocol: str = "machado2018",
+    **settings: Any,
+) -> Path:
+    """A run with a row every half a million frames up to `last` million; scores rise from -20."""
+    rules = {**dataclasses.asdict(protocols.find(protocol)), "training": True}
+    spec = EnvSpec(game, 8, 6, ("NOOP",) * 6, (84, 84), "uint8", 4, 4, rules, False)
+    path.mkdir()
+    policy.write_config(path, "dqn", Settings(**settings), spec, {"seed": seed})
+    with MetricsWriter(path) as writer:
+        writer.write({"agent_steps": 1, "frames": 4, "seconds": 0.1, "updates": 0, METRIC: None})
+        for half in range(1, 2 * last + 1):
+            frames = half * 500_000
+            writer.write(
+                {
+                    "agent_steps": frames // 4,
+                    "frames": frames,
+                    "seconds": frames / 500,
+                    "updates": frames // 16,
+                    METRIC: -20 + slope * half / 2,
+                    "loss": 1 / half,
+                }
+            )
+    return path
+
+
+def draw(*paths: Path, baselines: tuple[str, ...] = (), x: str = "frames") -> Any:
+    groups = plot_runs.group([plot_runs.load(path, METRIC) for path in paths])
+    return plot_runs.draw(groups, baselines, x, METRIC)
+
+
+def lines(axes: Any) -> dict[str, Any]:
+    return {line.get_label(): line for line in axes.get_lines() if line.get_label()[0] != "_"}
+
+
+def test_seeds_become_a_mean_a_band_and_a_tail_of_the_longer_run(tmp_path: Path):
+    short = make_run(tmp_path / "0", seed=0, last=4, slope=1)
+    long = make_run(tmp_path / "1", seed=1, last=6, slope=3)
+    figure = draw(short, long)
+    (axes,) = figure.axes
+    assert axes.get_title() == "Pong (machado2018)"
+    assert axes.get_xlabel() == "frames"
+    assert "score" in axes.get_ylabel()
+    mean = lines(axes)["dqn: mean of 2 seeds, band min to max"].get_xydata()
+    np.testing.assert_allclose(mean[:, 0], np.arange(1, 9) * 500_000)
+    np.testing.assert_allclose(mean[:, 1], -20 + 2 * np.arange(1, 9) / 2)
+    band = axes.collections[0].get_paths()[0].vertices
+    assert {(4e6, -16.0), (4e6, -8.0)} <= {tuple(point) for point in band}
+    tail = lines(axes)["single seeds that are further"]
+    np.testing.assert_allclose(tail.get_xdata(), np.arange(8, 13) * 500_000)
+
+
+def test_published_points_stand_at_their_frames_and_lines_at_random_and_human(tmp_path: Path):
+    (axes,) = draw(make_run(tmp_path / "0"), baselines=("dopamine:Rainbow", "btr_10M")).axes
+    found = lines(axes)
+    curve = next(line for label, line in found.items() if label.startswith("dopamine:Rainbow"))
+    known = scores.dopamine_curve("Pong", "Rainbow")
+    points = dict(curve.get_xydata())
+    assert points == {m * 1e6: known[m * 1_000_000] for m in (1, 5, 10)}
+    for name in ("random", "human"):
+        assert set(found[name].get_ydata()) == {scores.reference("Pong")[name]}
+    legend = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert set(legend) == set(found)
+    assert any("sticky actions 0.25, training average" in text for text in legend)
+
+
+def test_far_points_do_not_squeeze_the_curve():
+    points = dict.fromkeys((1, 5, 10, 200), 0.0)
+    assert list(plot_runs.visible(points, 12)) == [1, 5, 10]
+    assert list(plot_runs.visible(points, 4)) == [1, 5]
+    assert not plot_runs.visible(points, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("x", "label", "right"),
+    [("seconds", "training time (hours)", 12_000), ("updates", "gradient updates", 375_000)],
+)
+def test_curves_can_be_over_time_and_updates(tmp_path: Path, x: str, label: str, right: float):
+    (axes,) = draw(make_run(tmp_path / "0"), x=x).axes
+    assert axes.get_xlabel() == label
+    assert axes.dataLim.x1 == right
+    if x == "seconds":
+        ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        assert all(float(text.get_text()) == place / 3600 for place, text in ticks)
+
+
+def test_each_game_has_a_panel_and_settings_that_differ_are_in_the_legend(tmp_path: Path):
+    figure = draw(
+        make_run(tmp_path / "0", n_step=3),
+        make_run(tmp_path / "1", n_step=1),
+        make_run(tmp_path / "2", game="Breakout", n_step=3),
+    )
+    assert [axes.get_title().split()[0] for axes in figure.axes] == ["Pong", "Breakout"]
+    assert set(lines(figure.axes[0])) >= {"dqn (n_step=3): 1 seed", "dqn (n_step=1): 1 seed"}
+
+
+def test_what_is_compared_on_a_game_comes_first_in_its_label(tmp_path: Path):
+    runs = [
+        make_run(tmp_path / "0", double=True, n_step=3),
+        make_run(tmp_path / "1", double=False, n_step=3),
+        make_run(tmp_path / "2", game="Breakout", double=True, n_step=1),
+    ]
+    labels = [each.label for each in plot_runs.group([plot_runs.load(r, METRIC) for r in runs])]
+    assert labels == [
+        "dqn (double=True, n_step=3)",
+        "dqn (double=False, n_step=3)",
+        "dqn (n_step=1, double=True)",
+    ]
+
+
+def test_the_command_writes_a_picture_and_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    runs = [make_run(tmp_path / str(seed), seed=seed, slope=seed + 1) for seed in range(3)]
+    other = make_run(tmp_path / "other", game="Breakout")
+    arguments = [*map(str, (*runs, other)), "--baseline", "dopamine:dqn", "--out"]
+    assert plot_runs.main([*arguments, str(tmp_path / "a.png")]) == 0
+    pixels = imread(tmp_path / "a.png")
+    assert pixels.shape[0] > 400
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 100
+    shown = capsys.readouterr().out
+    assert "| Pong | dqn | machado2018 | 3 | 5,000,000 | -10.0 ± 5.000 |" in shown
+
+    tables = ["--table", str(tmp_path / "t.csv")]
+    assert plot_runs.main([*arguments, str(tmp_path / "a.svg"), *tables]) == 0
+    assert "</svg>" in (tmp_path / "a.svg").read_text()
+    with open(tmp_path / "t.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["game"] == "Pong"]
+    assert [int(row["frames"]) for row in rows] == [1_000_000, 5_000_000, 6_000_000]
+    assert [float(row["score"]) for row in rows] == [-18, -10, -8]
+    assert [float(row["std"]) for row in rows] == [1, 5, 6]
+    assert float(rows[0]["dopamine:DQN"]) == scores.dopamine_curve("Pong")[1_000_000]
+    assert rows[2]["dopamine:DQN"] == ""  # nothing was published at 6 million frames
+    assert float(rows[0]["hns"]) == pytest.approx((-18 + 20.7) / (14.6 + 20.7))
+    with open(tmp_path / "t-aggregates.csv", newline="") as file:
+        over = list(csv.DictReader(file))
+    assert {row["games"] for row in over} == {"these 2"}
+    assert {row["agent"] for row in over} == {"dqn", "dopamine:DQN"}
+    assert {row["IQM low"] for row in over} == {""}  # Breakout has a single run
+
+
+def test_aggregates_are_over_whole_subsets_with_intervals_over_runs(tmp_path: Path):
+    atari5 = [g for g in names.atari_games() if scores.reference(g).get("in_atari5")]
+    paths = [
+        make_run(tmp_path / f"{game}{seed}", game=game, seed=seed, slope=100 + seed)
+        for game in (*atari5, "Pong")
+        for seed in range(2)
+    ]
+    groups = plot_runs.group([plot_runs.load(path, METRIC) for path in paths])
+    rows = plot_runs.aggregate_rows(groups, ["dopamine_dqn"], METRIC)
+    assert [row["games"] for row in rows] == ["atari5", "these 6"]
+    ends = [-20 + 100 * 6, -20 + 101 * 6]
+    hns = [scores.human_normalized(game, score) for game in atari5 for score in ends]
+    assert rows[0]["mean"].value == pytest.approx(np.mean(hns))
+    assert rows[0]["IQM"].low <= rows[0]["IQM"].value <= rows[0]["IQM"].high
+    assert rows[0]["frames"] == 6_000_000
+
+
+def test_mixed_protocols_are_refused_naming_runs_and_difference(tmp_path: Path):
+    here = make_run(tmp_path / "here")
+    there = make_run(tmp_path / "there", game="Breakout", protocol="nature2015")
+    with pytest.raises(UserError, match=r"here and .*there .*sticky_actions 0\.25 and 0\.0"):
+        plot_runs.main([str(here), str(there)])
+
+
+def test_a_run_given_twice_is_refused(tmp_path: Path):
+    make_run(tmp_path / "0")
+    with pytest.raises(UserError, match="the same run"):
+        plot_runs.main([str(tmp_path / "0"), str(tmp_path / "0")])
+
+
+def test_a_run_still_going_on_is_drawn_without_its_torn_row(tmp_path: Path):
+    path = make_run(tmp_path / "0", last=2)
+    with open(path / "metrics.jsonl", "a") as file:
+        file.write('{"agent_steps": 999999, "frames": 39')
+    (axes,) = draw(path).axes
+    assert axes.dataLim.x1 == 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--baseline", "dopamine:rainbw"], "did you mean dopamine:Rainbow"),
+        (["--baseline", "rainbow_nop"], "did you mean rainbow_noop"),
+        (["--metric", "episode_return"], "did you mean episode_return_mean"),
+        (["--baseline", "mrq_10M", "--x", "updates"], "--baseline needs --x frames"),
+        (["--out", "curves.jpg"], "--out is curves.jpg; it must end in .png or .svg"),
+        (["--table", "scores"], "--table is scores; it must end in .md or .csv"),
+    ],
+)
+def test_mistakes_are_named_with_what_is_allowed(
+    tmp_path: Path, arguments: list[str], message: str
+):
+    run = make_run(tmp_path / "0")
+    with pytest.raises(UserError) as error:
+        plot_runs.main([str(run), *arguments])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_seeds_without_a_common_range_are_drawn_and_leave_the_table_empty(tmp_path: Path):
+    early, late = make_run(tmp_path / "0", last=1), make_run(tmp_path / "1", seed=1)
+    rows = (late / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (late / "metrics.jsonl").write_text("".join(rows[-3:]))
+    output = ["--out", str(tmp_path / "a.png"), "--table", str(tmp_path / "t.csv")]
+    assert plot_runs.main([str(early), str(late), *output]) == 0
+    assert (tmp_path / "t.csv").read_text() == ""
+
+
+def test_a_run_without_scores_yet_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"0 has no value of episode_return_mean yet"):
+        plot_runs.load(make_run(tmp_path / "0", last=0), METRIC)
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path):
+    script = [sys.executable, ROOT / "scripts" / "plot_runs.py", tmp_path / "absent"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+def test_every_published_column_and_curve_is_known():
+    columns = set().union(*(scores.reference(game) for game in names.atari_games()))
+    unlisted = {"random", "human"} | {name for name in columns if name.startswith("in_")}
+    assert set(plot_runs.COLUMNS) == columns - unlisted
+    assert all(plot_runs.published(name, "Pong") for name in plot_runs.CURVES)
+    listed = {(run_set, agent) for _, agent, run_set in scores._curve_rows()}
+    assert set(plot_runs.CURVES.values()) == listed
