@@ -52,7 +52,7 @@ def make_update(
         (loss, aux), grads = grad_fn(state.params, state.net_state, key, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {**aux.metrics, "loss": loss, "grad_norm": optax.global_norm(grads)}
+        metrics = {**aux.metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
         state = TrainState(params, aux.net_state, opt_state, state.step + 1)
         return state, aux._replace(metrics=metrics)
 

@@ -22,6 +22,14 @@ class ReplayState(NamedTuple):
     extra: PyTree = ()  # priorities, say
 
 
+QValues = Callable[[Array], Array]  # obs[B, *obs_shape, K] -> q[B, A] of the current network
+
+
+def _unchanged(state: ReplayState, key: Array, q_values: QValues) -> ReplayState:
+    del key, q_values
+    return state
+
+
 class Replay(NamedTuple):
     """A replay memory as pure functions; every state is donated by the caller.
 
@@ -30,6 +38,8 @@ class Replay(NamedTuple):
     sample    (state, key) -> Sample
     update    (state, indices, priority[B]) -> state
     min_rows  rows (vector steps) that must have been added before `sample` may be called
+    begin     (state, key, q_values) -> state; once before the gradient steps of each `learn`, for
+              what a rollout computes once for all of them
     """
 
     init: Callable[[], ReplayState]
@@ -37,3 +47,4 @@ class Replay(NamedTuple):
     sample: Callable[[ReplayState, Array], Sample]
     update: Callable[[ReplayState, PyTree, Array], ReplayState]
     min_rows: int
+    begin: Callable[[ReplayState, Array, QValues], ReplayState] = _unchanged

@@ -118,20 +118,33 @@ def transitions(
     rows = ring.first.shape[0]
     index = (row[:, None] + jnp.arange(1, n_step + 1)[None, :]) % rows  # [B, n]: rows t+1 .. t+n
     columns = (ring.reward, ring.discount, ring.first)
-    reward, discount, first = (column[index, game[:, None]] for column in columns)
+    r_t, discount_t, length = n_step_return(*(c[index, game[:, None]] for c in columns), gamma)
+    return Transition(
+        s_tm1=stacks(ring, row, game, stack),
+        a_tm1=ring.action[row % rows, game],
+        r_t=r_t,
+        discount_t=discount_t,
+        s_t=stacks(ring, row + length, game, stack),
+    )
+
+
+def n_step_return(
+    reward: Array, discount: Array, first: Array, gamma: float
+) -> tuple[Array, Array, Array]:
+    """The return of up to n steps, the factor on the value after them, and how many they are.
+
+    Args:
+      reward, discount, first: [B, n], of the rows t+1 .. t+n.
+
+    Returns: float32[B], float32[B], int32[B]; the last is less than n before a reset.
+    """
     # inside[k]: step k+1 still belongs to the episode, i.e. no reset row up to and including it.
     inside = jnp.cumprod(1 - first.astype(jnp.int32), axis=1)
     # alive[k]: product of the discounts before step k+1, its own gamma^k included.
     factor = jnp.where(inside == 1, gamma * discount, 1.0)
     product = jnp.cumprod(factor, axis=1)
     alive = jnp.concatenate([jnp.ones_like(product[:, :1]), product[:, :-1]], axis=1)
-    return Transition(
-        s_tm1=stacks(ring, row, game, stack),
-        a_tm1=ring.action[row % rows, game],
-        r_t=jnp.sum(alive * inside * reward, axis=1),
-        discount_t=product[:, -1],
-        s_t=stacks(ring, row + inside.sum(axis=1), game, stack),
-    )
+    return jnp.sum(alive * inside * reward, axis=1), product[:, -1], inside.sum(axis=1)
 
 
 def check_capacity(spec: EnvSpec, capacity: int, batch_size: int, n_step: int) -> None:

@@ -44,13 +44,15 @@ class LayerNormQNetwork(hk.Module):
             conv = Conv2D(
                 channels, kernel, stride, "VALID", w_init=he_normal, dtype=self._dtype, scale=scale
             )
-            x = self._normalize(conv(x))
+            x = _normalize(conv(x), self._dtype)
         x = x.reshape(x.shape[0], -1)
         for size in self._hidden:
-            x = self._normalize(Dense(size, self._dtype, w_init=he_normal)(x))
+            x = _normalize(Dense(size, self._dtype, w_init=he_normal)(x), self._dtype)
         return Dense(self._num_actions, self._dtype, name="q")(x)
 
-    def _normalize(self, x: Array) -> Array:
-        # Statistics in float32, for bfloat16 has 8 bits; eps as in Flax, which the authors use.
-        norm = hk.LayerNorm(axis=-1, create_scale=True, create_offset=True, eps=1e-6)
-        return jax.nn.relu(norm(x.astype(jnp.float32))).astype(self._dtype)
+
+# A function: layers made by a method that is called twice would share their weights.
+def _normalize(x: Array, dtype: jnp.dtype) -> Array:
+    # Statistics in float32, for bfloat16 has 8 bits; eps as in Flax, which the authors use.
+    norm = hk.LayerNorm(axis=-1, create_scale=True, create_offset=True, eps=1e-6)
+    return jax.nn.relu(norm(x.astype(jnp.float32))).astype(dtype)

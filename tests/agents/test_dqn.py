@@ -1,0 +1,84 @@
+"""The DQN update against a few lines of NumPy."""
+
+import jax
+import numpy as np
+import pytest
+
+from agents import registry, runner
+from agents.agent import Transition
+from agents.presets import Settings
+from agents.replay import Replay, ReplayState, Sample
+from agents.replay import ring as rings
+from dqnlab import optim
+from dqnlab.types import EnvSpec
+
+SPEC = EnvSpec("model", 4, 3, ("a", "b", "c"), (5,), "float32", 1, 1, {}, False)
+BATCH = 6
+
+
+def fixed_replay(batch: Transition) -> Replay:
+    """A replay that always hands out the same batch."""
+    return Replay(
+        init=lambda: ReplayState(rings.init(SPEC, 100)),
+        add=lambda state, *_: state,
+        sample=lambda state, key: Sample(batch, np.ones(BATCH, np.float32), ()),
+        update=lambda state, *_: state,
+        min_rows=1,
+    )
+
+
+def relu_net(layers, x):
+    """[B, 5] -> hidden activations and Q-values: torso layer, hidden layer, output layer."""
+    h1 = np.maximum(x @ layers[0][0] + layers[0][1], 0)
+    h2 = np.maximum(h1 @ layers[1][0] + layers[1][1], 0)
+    return h1, h2, h2 @ layers[2][0] + layers[2][1]
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_one_update_equals_numpy(double):
+    rng = np.random.default_rng(0)
+    f32 = np.float32
+    batch = Transition(
+        s_tm1=rng.normal(size=(BATCH, 5, 1)).astype(f32),
+        a_tm1=rng.integers(0, 3, BATCH).astype(np.int32),
+        r_t=(3 * rng.normal(size=BATCH)).astype(f32),
+        discount_t=np.array([0.9, 0.9, 0.0, 0.9, 0.81, 0.9], f32),
+        s_t=rng.normal(size=(BATCH, 5, 1)).astype(f32),
+    )
+    settings = Settings(
+        num_envs=4, double=double, dueling=False, hidden=7, torso="mlp", precision="float32"
+    )
+    lr, eps = 0.01, 0.02
+    agent = registry.make("dqn", settings, SPEC)
+    run = runner.make(agent, fixed_replay(batch), settings, SPEC, optim.make("adam", lr, eps))
+    state = run.init(0)
+    # A target network unlike the online one, as it is between copies.
+    state = state._replace(target_params=agent.init(jax.random.PRNGKey(9))[0])
+    new = run.learn(state)
+
+    def layers_of(params):
+        names = sorted(params)  # mlp/dense, q_head/q, q_head/q_hidden
+        order = [names[0], names[2], names[1]]
+        return [(np.asarray(params[n]["w"]), np.asarray(params[n]["b"])) for n in order]
+
+    online, target = layers_of(state.train.params), layers_of(state.target_params)
+    x, x_next = batch.s_tm1[..., 0], batch.s_t[..., 0]
+    h1, h2, q = relu_net(online, x)
+    q_next = relu_net(target, x_next)[2]
+    chosen = (relu_net(online, x_next)[2] if double else q_next).argmax(1)
+    rows = np.arange(BATCH)
+    goal = batch.r_t + batch.discount_t * q_next[rows, chosen]
+    error = goal - q[rows, batch.a_tm1]
+    huber = np.where(np.abs(error) <= 1, 0.5 * error**2, np.abs(error) - 0.5)
+    dq = np.zeros_like(q)
+    dq[rows, batch.a_tm1] = -np.clip(error, -1, 1) / BATCH
+    dh2 = (dq @ online[2][0].T) * (h2 > 0)
+    dh1 = (dh2 @ online[1][0].T) * (h1 > 0)
+    grads = [(x.T @ dh1, dh1.sum(0)), (h1.T @ dh2, dh2.sum(0)), (h2.T @ dq, dq.sum(0))]
+
+    np.testing.assert_allclose(new.totals["loss"] / new.totals["updates"], huber.mean(), rtol=1e-5)
+    for got, was, grad in zip(layers_of(new.train.params), online, grads, strict=True):
+        for new_array, old_array, g in zip(got, was, grad, strict=True):
+            # Adam's first step: both moments, corrected for their bias, are g and g squared.
+            expected = old_array - lr * g / (np.abs(g) + eps)
+            np.testing.assert_allclose(new_array, expected, atol=2e-6)
