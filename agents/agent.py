@@ -36,9 +36,11 @@ class Agent(NamedTuple):
     core      (batch_size) -> initial recurrent state; () for feed-forward nets
     q_values  (params, net_state, key, obs[B, *obs_shape, K], core, training) -> (q[B, A], core)
     loss      (params, target_params, net_state, key, Transition) -> LossOutput
+    has_target  whether `loss` needs target_params; () otherwise
     """
 
     init: Callable[[Array], tuple[Params, PyTree]]
     core: Callable[[int], PyTree]
     q_values: Callable[..., tuple[Array, PyTree]]
     loss: Callable[[Params, Params, PyTree, Array, Any], LossOutput]
+    has_target: bool = True

@@ -42,8 +42,8 @@ class HostDriver:
         self._env = env
         self._run_seed = run_seed
         self._rows_per_iteration = rows_per_iteration
-        self._act = jax.jit(runner.act, donate_argnums=0)
-        self._learn = jax.jit(runner.learn, donate_argnums=0)
+        self._act: Any = jax.jit(runner.act, donate_argnums=0)
+        self._learn: Any = jax.jit(runner.learn, donate_argnums=0)
         self.tracker = EpisodeTracker(env.spec.num_envs)
         self._actions = np.zeros((rows_per_iteration, env.spec.num_envs), np.uint8)
         self._rows = 0
@@ -67,7 +67,8 @@ class HostDriver:
                 self._env_state, self._timestep = self._reset()
             else:
                 self._env_state, self._timestep = self._env.step(self._env_state, host_action)
-            self.tracker.add(self._timestep.reward, self._timestep.first)
+            reward, first = self._timestep.reward, self._timestep.first
+            self.tracker.add(np.asarray(reward), np.asarray(first))
         return state, num_rows
 
     def compilations(self) -> tuple[int, int]:
@@ -121,7 +122,7 @@ class DeviceDriver:
         def many_rows(carry: Any, num_rows: int) -> tuple[Any, Any]:
             return lax.scan(one_row, carry, None, length=num_rows)
 
-        self._many_rows = jax.jit(many_rows, static_argnums=1, donate_argnums=0)
+        self._many_rows: Any = jax.jit(many_rows, static_argnums=1, donate_argnums=0)
         seed = env_seed(run_seed, TRAINING, 0)
         self._env_state, self._timestep = jax.jit(env.reset)(jnp.uint32(seed))
 

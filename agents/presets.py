@@ -1,75 +1,23 @@
-"""Every number of a training run, and the published sets of them.
+"""The published sets of hyperparameters, and the laptop's.
 
-One preset serves all games; nothing here may depend on a game's name. Periods and sizes are in
-agent steps (one action in one game; 4 emulator frames on Atari), never in frames.
+One preset serves all games; nothing here may depend on a game's name. Each agent has `laptop`:
+the same numbers for all, changed only in what makes the agent. Sources, as read on public copies:
+
+  DQN Zoo    github.com/google-deepmind/dqn_zoo 45061f4, dqn_zoo/<agent>/run_atari.py; periods
+             there count frames, four to an agent step
+  Dopamine   github.com/google/dopamine 5873f54, dopamine/jax/agents/*/configs/*.gin
 """
 
-import dataclasses
-import difflib
-import math
+from dataclasses import replace
+from typing import Any
 
-from dqnlab import optim
-from dqnlab.types import UserError
+from agents.settings import Settings, choose
 
-TORSOS = ("auto", "nature", "mlp")
-PRECISIONS = ("auto", "float32", "bfloat16")
+Parts = dict[str, Any]  # some of the fields
 
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """The hyperparameters of one run."""
-
-    num_envs: int = 8
-    """Games played side by side."""
-    batch_size: int = 32
-    """Transitions per gradient step."""
-    replay_capacity: int = 250_000
-    """Frames kept in the replay; 7,069 bytes each on Atari."""
-    learning_starts: int = 4_000
-    """Agent steps before the first gradient step."""
-    update_period: int = 4
-    """Agent steps per gradient step."""
-    target_update_period: int = 2_000
-    """Agent steps between copies of the online network to the target network."""
-    discount: float = 0.99
-    """Discount per agent step (gamma)."""
-    n_step: int = 3
-    """Steps of reward before bootstrapping."""
-    reward_clip: float | None = 1.0
-    """Learn from rewards clipped to +- this; None learns from true rewards. Scores are never clipped."""
-    epsilon_final: float = 0.01
-    """Share of random actions at the end of the decay."""
-    epsilon_decay_steps: int = 40_000
-    """Agent steps over which epsilon falls linearly from 1, beginning at learning_starts."""
-    evaluation_epsilon: float = 0.001
-    """Share of random actions in evaluation."""
-    double: bool = False
-    """Double Q-learning: the online network picks the action, the target network values it."""
-    dueling: bool = False
-    """Separate value and advantage streams."""
-    hidden: int = 512
-    """Units of the dense layer (of each stream if dueling)."""
-    torso: str = "auto"
-    """nature (conv net), mlp, or auto: nature for images of 36 pixels and more, else mlp."""
-    precision: str = "auto"
-    """Compute type of the network, float32 or bfloat16; parameters and TD targets stay float32.
-    auto: bfloat16 where the machine multiplies it faster (GPUs, CPUs with AMX), else float32."""
-    optimizer: str = "adam"
-    """adam or centered_rmsprop."""
-    learning_rate: float = 2.5e-4
-    """Optimizer's step size."""
-    optimizer_epsilon: float = 1.5e-4
-    """Optimizer's epsilon."""
-    max_grad_norm: float | None = 10.0
-    """Clip gradients to this global norm; None does not clip."""
-    huber_delta: float | None = 1.0
-    """TD errors beyond this count linearly (error clipping); None means squared error."""
-
-    def updates_and_steps(self) -> tuple[int, int]:
-        """Gradient steps per learner call, and vector steps (of all games) between calls."""
-        shared = math.gcd(self.num_envs, self.update_period)
-        return self.num_envs // shared, self.update_period // shared
-
+# Ours: short ramp-ups, more games at once and a replay that fits a laptop. docs/results/ has the
+# runs behind each number.
+_LAPTOP = Settings()
 
 # Mnih et al. 2015, Extended Data Table 1, as DQN Zoo implements it.
 _NATURE = Settings(
@@ -85,8 +33,6 @@ _NATURE = Settings(
     epsilon_final=0.1,
     epsilon_decay_steps=1_000_000,
     evaluation_epsilon=0.05,
-    double=False,
-    dueling=False,
     precision="float32",
     optimizer="centered_rmsprop",
     learning_rate=2.5e-4,
@@ -95,7 +41,18 @@ _NATURE = Settings(
     huber_delta=1.0,
 )
 
-# Dopamine's JAX DQN (dopamine/jax/agents/dqn/configs/dqn.gin), the "Adam + MSE" baseline.
+# What DQN Zoo changes for every later agent.
+_ZOO = replace(_NATURE, epsilon_final=0.01, evaluation_epsilon=0.01)
+_ZOO_ADAM = replace(
+    _ZOO,
+    optimizer="adam",
+    optimizer_epsilon=0.01 / 32,
+    evaluation_epsilon=0.001,
+    max_grad_norm=10.0,
+)
+_ZOO_DOUBLE = replace(_ZOO, double=True, target_update_period=30_000)  # 1.2e5 frames
+
+# Dopamine's JAX DQN (dqn.gin), the "Adam + MSE" baseline.
 _DOPAMINE = Settings(
     num_envs=1,
     batch_size=32,
@@ -109,8 +66,7 @@ _DOPAMINE = Settings(
     epsilon_final=0.01,
     epsilon_decay_steps=250_000,
     evaluation_epsilon=0.001,
-    double=False,
-    dueling=False,
+    initializer="glorot_uniform",  # dopamine/jax/networks.py
     precision="float32",
     optimizer="adam",
     learning_rate=6.25e-5,
@@ -118,56 +74,339 @@ _DOPAMINE = Settings(
     max_grad_norm=None,
     huber_delta=None,
 )
+_DOPAMINE_QUANTILES = replace(  # also M-DQN and M-IQN
+    _DOPAMINE, learning_rate=5e-5, optimizer_epsilon=3.125e-4, huber_delta=1.0
+)
+# rainbow_agent.py: priority sqrt(loss), weights 1/sqrt(probability), both for the whole run.
+_DOPAMINE_PRIORITIZED: Parts = {
+    "replay": "prioritized",
+    "priority_exponent": 0.5,
+    "importance_exponent": 0.5,
+    "importance_exponent_final": 0.5,
+}
+_DOPAMINE_RAINBOW = replace(  # rainbow.gin
+    _DOPAMINE, n_step=3, initializer="dopamine_uniform", **_DOPAMINE_PRIORITIZED
+)
+_FULL_RAINBOW: Parts = {
+    "double": True,
+    "dueling": True,
+    # networks.py: NoisyNetwork starts at 0.1 / sqrt(inputs), not the paper's 0.5.
+    "noisy_sigma": 0.1,
+    # full_rainbow_agent.py: with noise epsilon is constant, whatever the .gin says of its decay.
+    "epsilon_initial": 0.01,
+    "initializer": "glorot_uniform",
+}
 
-# Ours: the same network and algorithm family with short ramp-ups, more games at once and a replay
-# that fits a laptop. docs/results/ has the runs behind each number that is not a default above.
-_LAPTOP = Settings()
+# The parts that agents add to `laptop`.
+_PRIORITIZED: Parts = {"replay": "prioritized"}
+# Random until learning starts, then by noise alone. The paper's sigma_0 (1706.10295, section 3.2).
+_NOISY: Parts = {"noisy_sigma": 0.5, "epsilon_final": 0.0, "epsilon_decay_steps": 0}
+_MUNCHAUSEN: Parts = {
+    "munchausen_alpha": 0.9,
+    "munchausen_tau": 0.03,
+    "munchausen_l0": -1.0,
+}  # 2007.14430
 
-PRESETS: dict[str, Settings] = {"laptop": _LAPTOP, "nature": _NATURE, "dopamine": _DOPAMINE}
+# dopamine/labs/atari_100k/configs/DER.gin and DrQ_eps.gin; the common part.
+_ATARI_100K = replace(
+    _DOPAMINE,
+    n_step=10,
+    learning_starts=1_600,
+    update_period=1,
+    replay_capacity=100_000,  # "1M as a proxy for unbounded": the benchmark ends after 100k steps
+    learning_rate=1e-4,
+    optimizer_epsilon=1.5e-4,
+    huber_delta=1.0,
+)
+_DER = replace(_ATARI_100K, target_update_period=2_000, **(_DOPAMINE_PRIORITIZED | _FULL_RAINBOW))
+_DRQ_EPS = replace(
+    _ATARI_100K,
+    target_update_period=1,
+    double=True,
+    dueling=True,
+    epsilon_decay_steps=5_000,
+    augmentation_pad=4,
+    augmentation_intensity=0.05,
+)
+
+# Beyond the Rainbow, 2411.03820, Table D6 (second-hand: read in a survey, not in the paper), and
+# its code, github.com/VIPTankz/BeyondTheRainbowICML, Agent.py and PER.py, where marked.
+_BTR_PARTS: Parts = {
+    "torso": "auto_impala",
+    "pool_size": 6,
+    "spectral_norm": True,
+    "dueling": True,
+    "noisy_sigma": 0.5,
+    "num_taus": 8,
+    "num_action_taus": 8,
+    "num_cosines": 64,
+    **_MUNCHAUSEN,
+    "munchausen_policy": "online",  # code; 2007.14430 takes the target network's
+    "replay": "prioritized",
+    "priority_exponent": 0.2,
+    # Code: weights (N p)^-alpha, "originally this was an accident but actually performed better".
+    "importance_exponent": 0.2,
+    "importance_exponent_final": 0.2,
+}
+_BTR = Settings(
+    num_envs=64,
+    batch_size=256,
+    replay_capacity=2**20,
+    learning_starts=200_000,
+    update_period=64,
+    target_update_period=32_000,  # 500 gradient steps
+    discount=0.997,
+    n_step=3,
+    epsilon_final=0.01,
+    epsilon_decay_steps=2_000_000,  # code: not linear but exponential, 8M frames its time constant
+    epsilon_off_steps=25_000_000,  # 100M frames; code: half of the run
+    evaluation_epsilon=0.0,  # after 125M frames; 0.01 before
+    torso_width=2,
+    hidden=512,
+    precision="float32",
+    learning_rate=1e-4,
+    optimizer_epsilon=0.005 / 256,
+    max_grad_norm=10.0,
+    huber_delta=1.0,
+    **_BTR_PARTS,
+)
+
+# purejaxql/config/alg/pqn_atari.yaml and pqn_atari.py, github.com/mttga/purejaxql 47af6d7.
+_PQN = Settings(
+    num_envs=128,
+    replay="rollout",
+    rollout_steps=32,
+    batch_size=128,  # 32 minibatches
+    epochs=2,
+    replay_capacity=128 * (32 + 4),  # what a rollout and the stack before it take
+    learning_starts=0,
+    discount=0.99,
+    td_lambda=0.65,
+    reward_clip=1.0,
+    epsilon_final=0.001,
+    epsilon_decay_steps=5_000_000,  # 10 % of 200M frames
+    evaluation_epsilon=0.0,
+    layer_norm=True,
+    hidden=512,
+    precision="float32",
+    optimizer="radam",
+    learning_rate=2.5e-4,
+    optimizer_epsilon=1e-8,  # optax's default
+    max_grad_norm=10.0,
+    huber_delta=None,
+)
+
+# Kapturowski et al. 2019, tables 1 to 3 of the appendix. All second-hand: from memory of the paper.
+_R2D2_PARTS: Parts = {
+    "replay": "prioritized_sequence",
+    "priority_exponent": 0.9,
+    "priority_max_share": 0.9,
+    "importance_exponent": 0.6,
+    "importance_exponent_final": 0.6,
+    "dueling": True,
+    "reward_clip": None,  # values are rescaled instead
+    "huber_delta": None,
+}
+_R2D2 = Settings(
+    num_envs=256,
+    batch_size=64,
+    sequence_length=80,
+    sequence_period=40,
+    burn_in=40,
+    replay_capacity=4_000_000,
+    learning_starts=200_000,  # 5,000 sequences
+    update_period=6_400,  # 64 * 80 / 0.8: each step is learnt from 0.8 times
+    target_update_period=2_500 * 6_400,
+    discount=0.997,
+    n_step=5,
+    # Ours: the paper gives each of its actors another epsilon, 0.4^(1 + 7 i / 255).
+    epsilon_final=0.01,
+    epsilon_decay_steps=1_000_000,
+    evaluation_epsilon=0.0,
+    hidden=512,
+    precision="float32",
+    learning_rate=1e-4,
+    optimizer_epsilon=1e-3,
+    max_grad_norm=None,
+    **_R2D2_PARTS,
+)
+
+PRESETS: dict[str, dict[str, Settings]] = {
+    "dqn": {"laptop": _LAPTOP, "nature": _NATURE, "dopamine": _DOPAMINE},
+    "double_dqn": {
+        "laptop": replace(_LAPTOP, double=True),
+        "zoo": _ZOO_DOUBLE,
+    },
+    "dueling": {
+        "laptop": replace(_LAPTOP, double=True, dueling=True),
+        # 1511.06581, section 4.2: as double DQN, but for a lower rate and gradients clipped to
+        # norm 10 (second-hand: from memory of the paper).
+        "paper": replace(_ZOO_DOUBLE, dueling=True, learning_rate=6.25e-5, max_grad_norm=10.0),
+    },
+    "prioritized": {
+        "laptop": replace(_LAPTOP, double=True, **_PRIORITIZED),
+        "zoo": replace(
+            _ZOO_DOUBLE,
+            learning_rate=2.5e-4 / 4,
+            optimizer_epsilon=0.01 / 32**2 / 4**2,
+            replay="prioritized",
+            priority_exponent=0.6,
+            importance_exponent=0.4,
+            importance_exponent_final=1.0,
+            importance_exponent_steps=50_000_000 - 50_000,  # to the end of 200M frames
+            priority_uniform_share=1e-3,
+        ),
+    },
+    "noisy": {
+        "laptop": replace(_LAPTOP, **_NOISY),
+        # 1706.10295, section 4: DQN's numbers without epsilon (second-hand: from memory).
+        "paper": replace(_NATURE, noisy_sigma=0.5, epsilon_initial=0.0, epsilon_final=0.0),
+    },
+    "c51": {
+        "laptop": _LAPTOP,
+        "zoo": replace(_ZOO_ADAM, num_atoms=51, v_max=10.0),
+        "dopamine": replace(  # c51.gin
+            _DOPAMINE,
+            learning_rate=2.5e-4,
+            optimizer_epsilon=3.125e-4,
+            initializer="dopamine_uniform",
+        ),
+    },
+    "qr_dqn": {
+        "laptop": replace(_LAPTOP, num_quantiles=51),  # as many outputs as c51
+        "zoo": replace(_ZOO_ADAM, learning_rate=5e-5, num_quantiles=201),
+        "dopamine": replace(  # quantile.gin
+            _DOPAMINE_QUANTILES,
+            n_step=3,
+            num_quantiles=200,
+            initializer="dopamine_uniform",
+            **_DOPAMINE_PRIORITIZED,
+        ),
+    },
+    "iqn": {
+        # 1806.06923, figure 5: 8 fractions are about as good as 64 (second-hand: from memory).
+        "laptop": replace(_LAPTOP, num_taus=8, num_action_taus=32),
+        "zoo": replace(
+            _ZOO_ADAM,
+            learning_rate=5e-5,
+            learning_starts=20_000,
+            max_grad_norm=None,
+            num_taus=64,
+            num_action_taus=64,
+        ),
+        "dopamine": replace(  # implicit_quantile.gin
+            _DOPAMINE_QUANTILES,
+            n_step=3,
+            num_taus=64,
+            num_action_taus=32,
+            initializer="dopamine_uniform",
+        ),
+    },
+    # google-research/munchausen_rl, atari.gin.
+    "m_dqn": {
+        "laptop": replace(_LAPTOP, **_MUNCHAUSEN),
+        "paper": replace(_DOPAMINE_QUANTILES, **_MUNCHAUSEN),
+    },
+    "m_iqn": {
+        "laptop": replace(_LAPTOP, **_MUNCHAUSEN),
+        "paper": replace(
+            _DOPAMINE_QUANTILES,
+            num_taus=64,
+            num_action_taus=32,
+            initializer="dopamine_uniform",
+            **_MUNCHAUSEN,
+        ),
+    },
+    "rainbow": {
+        "laptop": replace(_LAPTOP, double=True, dueling=True, **_PRIORITIZED, **_NOISY),
+        "zoo": replace(
+            _ZOO_ADAM,
+            learning_starts=20_000,
+            target_update_period=8_000,  # 3.2e4 frames
+            n_step=3,
+            learning_rate=2.5e-4 / 4,
+            optimizer_epsilon=0.005 / 32,
+            double=True,
+            dueling=True,
+            noisy_sigma=0.1,
+            epsilon_initial=0.0,
+            epsilon_final=0.0,
+            evaluation_epsilon=0.0,
+            replay="prioritized",
+            priority_exponent=0.5,
+            importance_exponent=0.4,
+            importance_exponent_final=1.0,
+            importance_exponent_steps=50_000_000 - 20_000,
+            priority_uniform_share=1e-3,
+        ),
+        "dopamine": replace(_DOPAMINE_RAINBOW, **_FULL_RAINBOW),  # full_rainbow.gin
+    },
+    "rainbow_dopamine": {
+        "laptop": replace(_LAPTOP, **_DOPAMINE_PRIORITIZED),
+        "dopamine": _DOPAMINE_RAINBOW,
+    },
+    "btr": {
+        # The paper's four samples learnt from per agent step, in batches for a small machine.
+        "laptop": replace(
+            _LAPTOP, batch_size=64, update_period=16, target_update_period=8_000, **_BTR_PARTS
+        ),
+        "paper": _BTR,
+    },
+    "der": {
+        "laptop": replace(
+            _LAPTOP,
+            n_step=10,
+            update_period=1,
+            double=True,
+            dueling=True,
+            **_PRIORITIZED,
+            **_NOISY,
+        ),
+        "dopamine": _DER,
+    },
+    "drq_eps": {
+        "laptop": replace(
+            _LAPTOP,
+            n_step=10,
+            update_period=1,
+            target_update_period=1,
+            double=True,
+            dueling=True,
+            augmentation_pad=4,
+            augmentation_intensity=0.05,
+        ),
+        "dopamine": _DRQ_EPS,
+    },
+    "pqn": {
+        # The paper's 64 agent steps per gradient step of 128 samples, with fewer games.
+        "laptop": replace(
+            _PQN,
+            num_envs=32,
+            replay_capacity=32 * (32 + 4),
+            epsilon_decay_steps=50_000,  # 10 % of 2M frames
+            evaluation_epsilon=0.001,
+            precision="auto",
+        ),
+        "paper": _PQN,
+    },
+    "r2d2": {
+        # Five samples learnt from per agent step, in sequences that two cores can unroll.
+        "laptop": replace(
+            _LAPTOP,
+            batch_size=16,
+            sequence_length=20,
+            sequence_period=10,
+            burn_in=10,
+            update_period=64,
+            target_update_period=6_400,
+            max_grad_norm=40.0,  # losses are sums over a sequence
+            **_R2D2_PARTS,
+        ),
+        "paper": _R2D2,
+    },
+}
 
 
-def preset(name: str) -> Settings:
-    """The preset of that name; UserError naming the nearest one otherwise."""
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)
-        raise UserError(
-            f"preset {name!r} is unknown; did you mean {near[0]}? Allowed: {', '.join(PRESETS)}"
-        )
-    return PRESETS[name]
-
-
-def check(settings: Settings) -> None:
-    """Raise UserError for the first setting that is impossible, naming what is allowed."""
-    s = settings
-    at_least_one = (
-        "num_envs batch_size replay_capacity update_period target_update_period n_step hidden"
-    )
-    for name in at_least_one.split():
-        _require(getattr(s, name) >= 1, s, name, "an integer of at least 1")
-    for name in ("learning_starts", "epsilon_decay_steps"):
-        _require(getattr(s, name) >= 0, s, name, "an integer of at least 0")
-    for name in ("discount", "epsilon_final", "evaluation_epsilon"):
-        _require(0 <= getattr(s, name) <= 1, s, name, "between 0 and 1")
-    for name in ("learning_rate", "optimizer_epsilon"):
-        _require(0 < getattr(s, name) < math.inf, s, name, "a finite number above 0")
-    for name in ("reward_clip", "max_grad_norm", "huber_delta"):
-        value = getattr(s, name)
-        _require(value is None or 0 < value < math.inf, s, name, "None or a number above 0")
-    for name, allowed in (
-        ("torso", TORSOS),
-        ("precision", PRECISIONS),
-        ("optimizer", optim.OPTIMIZERS),
-    ):
-        _require(getattr(s, name) in allowed, s, name, f"one of {', '.join(allowed)}")
-    _require(s.batch_size <= s.replay_capacity, s, "batch_size", "at most replay_capacity")
-    _require(
-        s.target_update_period % s.update_period == 0,
-        s,
-        "target_update_period",
-        f"a multiple of update_period ({s.update_period})",
-    )
-
-
-def _require(is_fine: bool, settings: Settings, name: str, allowed: str) -> None:
-    if not is_fine:
-        raise UserError(f"{name} is {getattr(settings, name)}; it must be {allowed}")
+def preset(agent: str, name: str) -> Settings:
+    """The agent's preset of that name; UserError naming the nearest one otherwise."""
+    return choose(choose(PRESETS, agent, "agent"), name, f"preset of {agent}")

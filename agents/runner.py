@@ -13,8 +13,8 @@ import optax
 from jax import lax
 
 from agents.agent import Agent
-from agents.presets import Settings
 from agents.replay import Replay
+from agents.settings import Settings
 from dqnlab import train
 from dqnlab.train import LossAux, TrainState
 from dqnlab.types import Array, EnvSpec, Params, PyTree, TimeStep
@@ -55,8 +55,12 @@ class Runner(NamedTuple):
 def epsilon(settings: Settings, agent_steps: Any) -> Any:
     """Share of random actions after so many agent steps; works on ints and arrays."""
     decay = max(settings.epsilon_decay_steps, 1)
-    progress = (agent_steps - settings.learning_starts) / decay
-    return 1.0 + (settings.epsilon_final - 1.0) * jnp.clip(progress, 0.0, 1.0)
+    progress = jnp.clip((agent_steps - settings.learning_starts) / decay, 0.0, 1.0)
+    start, end = settings.epsilon_initial, settings.epsilon_final
+    share = start + (end - start) * progress
+    if settings.epsilon_off_steps is None:
+        return share
+    return jnp.where(agent_steps < settings.epsilon_off_steps, share, 0.0)
 
 
 def push(stack: Array, timestep: TimeStep) -> Array:
@@ -93,7 +97,7 @@ def make(
         params, net_state = agent.init(jax.random.fold_in(key, 2))
         return RunState(
             train=train.init(params, net_state, optimizer),
-            target_params=jax.tree.map(jnp.copy, params),
+            target_params=jax.tree.map(jnp.copy, params) if agent.has_target else (),
             replay=replay.init(),
             stack=jnp.zeros((spec.num_envs, *spec.obs_shape, spec.stack), spec.obs_dtype),
             core=agent.core(spec.num_envs),
@@ -147,17 +151,27 @@ def make(
         sums = {name: state.totals[name] + value for name, value in aux.metrics.items()}
         return state._replace(
             train=new,
-            target_params=lax.cond(
-                new.step % target_period == 0,
-                lambda: new.params,
-                lambda: state.target_params,
-            ),
+            target_params=next_target(new, state.target_params),
             replay=replay.update(state.replay, sample.indices, aux.extra),
             totals={**sums, "updates": state.totals["updates"] + 1},
             bad_update=jnp.where(is_first_bad, new.step, state.bad_update),
         ), None
 
+    def next_target(new: TrainState, target_params: Params) -> Params:
+        if not agent.has_target:
+            return target_params
+        return lax.cond(new.step % target_period == 0, lambda: new.params, lambda: target_params)
+
     def learn(state: RunState) -> RunState:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 3), state.train.step)
+        net_key, replay_key = jax.random.split(key)
+
+        def q_values(obs: Array) -> Array:
+            core = agent.core(obs.shape[0])
+            train = state.train
+            return agent.q_values(train.params, train.net_state, net_key, obs, core, False)[0]
+
+        state = state._replace(replay=replay.begin(state.replay, replay_key, q_values))
         return lax.scan(learn_once, state, None, length=updates)[0]
 
     def is_due(rows: Any) -> Any:

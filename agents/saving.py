@@ -5,7 +5,6 @@ are new since the last one.
 """
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -30,18 +29,27 @@ def oldest_row(ring: Ring, num_rows: int) -> int:
     return max(0, num_rows - ring.first.shape[0])
 
 
-def read_rows(ring: Ring, start: int, stop: int) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Rows [start, stop) in pieces: (first row of the piece, columns). Copies, never views."""
+def read_rows(ring: Ring, start: int, stop: int) -> dict[str, np.ndarray]:
+    """Rows [start, stop), column by column: copies on the host, never views of donated memory."""
     size = ring.first.shape[0]
-    while start < stop:
+    chunk = min(_CHUNK, size)
+    columns = {
+        name: np.empty((stop - start, *getattr(ring, name).shape[1:]), getattr(ring, name).dtype)
+        for name in _COLUMNS
+    }
+    row = start
+    while row < stop:
         # One compiled shape: always a whole chunk, of which only the wanted rows are kept.
-        chunk = min(_CHUNK, size)
-        index = min(start % size, size - chunk)
-        skipped = start % size - index
-        length = min(chunk - skipped, stop - start)
+        index = min(row % size, size - chunk)
+        skipped = row % size - index
+        length = min(chunk - skipped, stop - row)
         piece = _slice(ring, jnp.int32(index), chunk)
-        yield start, {k: np.asarray(v)[skipped : skipped + length] for k, v in piece.items()}
-        start += length
+        for name, column in columns.items():
+            column[row - start : row - start + length] = np.asarray(piece[name])[
+                skipped : skipped + length
+            ]
+        row += length
+    return columns
 
 
 def write_rows(ring: Ring, start: int, columns: dict[str, np.ndarray]) -> Ring:

@@ -187,6 +187,14 @@ def q_lambda(
     return lambda_returns(r_t, discount_t, q_t.max(axis=1), lambda_) - qa_tm1
 
 
+def squared_or_huber(error: Array, huber_delta: float | None) -> Array:
+    """The loss of a TD error, elementwise: its square, or Huber's where a delta is given."""
+    if huber_delta is None:
+        return jnp.square(error)
+    loss: Array = optax.huber_loss(error, delta=huber_delta)
+    return loss
+
+
 def value_rescale(x: Array, eps: float = 1e-3) -> Array:
     """h(x) = sign(x) (√(|x| + 1) − 1) + ε x, elementwise (R2D2; 1805.11593, section 3.2)."""
     # The same number as x / (√(|x| + 1) + 1) + ε x, which has no cancellation near 0.
@@ -200,3 +208,15 @@ def inverse_value_rescale(x: Array, eps: float = 1e-3) -> Array:
     b = 1.0 + 2.0 * eps
     w = 2.0 * x / (b + jnp.sqrt(b * b + 4.0 * eps * jnp.abs(x)))
     return w * (jnp.abs(w) + 2.0)
+
+
+def rescaled_double_q_learning(
+    q_tm1: Array, a_tm1: Array, r_t: Array, discount_t: Array, q_t: Array, q_t_selector: Array
+) -> Array:
+    """TD error of `double_q_learning` for Q-values that predict h(return), h = `value_rescale`.
+
+    The target is h(r + γ h⁻¹(q_t[argmax q_t_selector])) (R2D2, Kapturowski et al. 2019, section
+    2.3). Shapes as in `double_q_learning` -> [].
+    """
+    target = r_t + discount_t * inverse_value_rescale(q_t[q_t_selector.argmax()])
+    return jax.lax.stop_gradient(value_rescale(target)) - q_tm1[a_tm1]

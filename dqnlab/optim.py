@@ -4,7 +4,7 @@ import optax
 
 from dqnlab.types import UserError
 
-OPTIMIZERS = ("adam", "centered_rmsprop")
+OPTIMIZERS = ("adam", "radam", "centered_rmsprop")
 
 
 def make(
@@ -13,6 +13,7 @@ def make(
     """An optimizer by name, with clipping by global norm before it where asked for.
 
     adam              arXiv:1412.6980, betas 0.9 and 0.999.
+    radam             arXiv:1908.03265, the same betas.
     centered_rmsprop  Mnih et al. 2015: decay 0.95 for both moments, epsilon inside the square
                       root. Their code sums gradients over the batch of 32 where ours averages;
                       their 0.01 is therefore 0.01 / 32**2 here (as in DQN Zoo).
@@ -21,6 +22,8 @@ def make(
     """
     if name == "adam":
         optimizer = optax.adam(learning_rate, eps=epsilon)
+    elif name == "radam":
+        optimizer = optax.radam(learning_rate, eps=epsilon)
     elif name == "centered_rmsprop":
         optimizer = optax.rmsprop(
             learning_rate, decay=0.95, eps=epsilon, centered=True, eps_in_sqrt=True

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from agents.agent import Transition
@@ -59,8 +60,10 @@ def add(ring: Ring, timestep: TimeStep, action: Array) -> Ring:
     """Write one row over the oldest one. In place where the caller donates the ring."""
     index = ring.num_rows % ring.first.shape[0]
 
-    def write(column: Array, row: Array) -> Array:
-        return lax.dynamic_update_index_in_dim(column, row.astype(column.dtype), index, axis=0)
+    def write(column: Array, row: Array | np.ndarray) -> Array:
+        row = jnp.asarray(row, column.dtype)
+        updated: Array = lax.dynamic_update_index_in_dim(column, row, index, axis=0)
+        return updated
 
     return Ring(
         obs=write(ring.obs, timestep.obs),
@@ -101,7 +104,8 @@ def stacks(ring: Ring, row: Array, game: Array, num_frames: int) -> Array:
     mask = (resets_after == 0).reshape(resets_after.shape + (1,) * (frames.ndim - 2))
     stack = jnp.moveaxis(jnp.where(mask, frames, jnp.zeros((), frames.dtype)), 1, -1)
     # XLA:CPU would otherwise gather each pixel anew wherever the network reads it.
-    return lax.optimization_barrier(stack)
+    gathered: Array = lax.optimization_barrier(stack)
+    return gathered
 
 
 def transitions(
@@ -118,7 +122,8 @@ def transitions(
     rows = ring.first.shape[0]
     index = (row[:, None] + jnp.arange(1, n_step + 1)[None, :]) % rows  # [B, n]: rows t+1 .. t+n
     columns = (ring.reward, ring.discount, ring.first)
-    r_t, discount_t, length = n_step_return(*(c[index, game[:, None]] for c in columns), gamma)
+    reward, discount, first = (column[index, game[:, None]] for column in columns)
+    r_t, discount_t, length = n_step_return(reward, discount, first, gamma)
     return Transition(
         s_tm1=stacks(ring, row, game, stack),
         a_tm1=ring.action[row % rows, game],

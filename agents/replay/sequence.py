@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from agents.replay import prioritized, sum_tree
 from agents.replay import ring as rings
-from agents.replay import sum_tree
+from agents.replay.prioritized import Priorities, Schedule
 from agents.replay.replay import Replay, ReplayState, Sample
 from agents.replay.ring import Ring
-from agents.replay.sum_tree import SumTree
 from dqnlab.types import Array, EnvSpec, PyTree, TimeStep, UserError
 
 
@@ -36,8 +36,7 @@ class Starts(NamedTuple):
     """What is kept for each place where a sequence may start: every `period` rows of the ring."""
 
     core: PyTree  # [starts, N, ...]
-    tree: SumTree | tuple[()]  # priorities of the starts * N sequences; () for uniform sampling
-    largest: Array  # float32[]: the largest priority so far, which new sequences get
+    priorities: Priorities | None  # leaf start * N + game; None for uniform sampling
 
 
 class Shape(NamedTuple):
@@ -61,37 +60,35 @@ def make(
     shape: Shape,
     gamma: float,
     core: PyTree,
-    priority_exponent: float = 0.0,
-    weight_exponent: float = 0.0,
+    exponent: float | None = None,
+    importance: Schedule | None = None,
 ) -> Replay:
     """A replay that samples sequences with replacement, one starting every `period` rows.
 
     Args:
       capacity: frames; rounded up to whole periods.
       core: the recurrent state of N games, for its shapes.
-      priority_exponent: sequences are drawn in proportion to priority ** this; 0 draws uniformly.
-      weight_exponent: importance weights are (1 / probability) ** this over the batch's largest.
+      exponent: sequences are drawn in proportion to priority ** this; None draws uniformly.
+      importance: exponent of the importance weights, as in `prioritized`; None weighs all the same.
 
     Raises UserError for a capacity that no sequence fits into.
     """
     num_games, period = spec.num_envs, shape.period
     num_starts = math.ceil(rings.num_rows(spec, capacity) / period)
     rows = num_starts * period
-    # A start is lost when its stack begins to be overwritten, one row comes before it is sampled.
-    needed = shape.rows + spec.stack + period
+    # At any time one whole sequence and its stack, wherever the grid of starts lies.
+    needed = shape.rows + spec.stack + period - 2
     if rows < needed:
         raise UserError(
             f"replay_capacity is {capacity}; {num_games} games with sequences of {shape.rows} rows "
             f"({shape.burn_in} burn-in, {shape.length} learnt, n = {shape.n_step}) need at least "
             f"{needed * num_games}"
         )
-    is_prioritized = priority_exponent > 0.0
 
     def init() -> ReplayState:
         columns = jax.tree.map(lambda x: jnp.zeros((num_starts, *x.shape), x.dtype), core)
-        tree = sum_tree.init(num_starts * num_games) if is_prioritized else ()
-        starts = Starts(columns, tree, jnp.ones((), jnp.float32))
-        return ReplayState(rings.init(spec, rows * num_games), starts)
+        priorities = None if exponent is None else prioritized.empty(num_starts * num_games)
+        return ReplayState(rings.init(spec, rows * num_games), Starts(columns, priorities))
 
     def add(state: ReplayState, timestep: TimeStep, action: Array, core: PyTree) -> ReplayState:
         row, starts = state.ring.num_rows, state.extra
@@ -100,17 +97,18 @@ def make(
         def write(column: Array, new: Array) -> Array:
             old = lax.dynamic_index_in_dim(column, index, keepdims=False)
             kept = jnp.where(row % period == 0, new.astype(column.dtype), old)
-            return lax.dynamic_update_index_in_dim(column, kept, index, axis=0)
+            written: Array = lax.dynamic_update_index_in_dim(column, kept, index, axis=0)
+            return written
 
         starts = starts._replace(core=jax.tree.map(write, starts.core, core))
         ring = rings.add(state.ring, timestep, action)
-        if is_prioritized:
-            starts = starts._replace(tree=open_and_close(ring, starts))
+        if starts.priorities is not None:
+            starts = starts._replace(priorities=open_and_close(ring, starts.priorities))
         return ReplayState(ring, starts)
 
-    def open_and_close(ring: Ring, starts: Starts) -> SumTree:
+    def open_and_close(ring: Ring, priorities: Priorities) -> Priorities:
         # With each row at most one start becomes complete, and at most one is lost.
-        low, high = rings.valid_rows(ring, spec.stack, shape.rows - 1)
+        low, high = valid_rows(ring)
 
         def items(row: Array) -> Array:
             is_start = (row >= 0) & (row % period == 0)
@@ -118,34 +116,33 @@ def make(
             return jnp.where(is_start, games, -1)  # which the tree ignores
 
         indices = jnp.concatenate([items(low - 1), items(high - 1)])
-        values = jnp.repeat(jnp.stack([jnp.zeros(()), starts.largest]), num_games)
-        return sum_tree.set(starts.tree, indices, values)
+        values = jnp.repeat(jnp.stack([jnp.zeros(()), priorities.largest]), num_games)
+        return priorities._replace(tree=sum_tree.set(priorities.tree, indices, values))
+
+    def valid_rows(ring: Ring) -> tuple[Array, Array]:
+        # [low, high): the stack of the first row still in the ring, the last row already there.
+        # `low` grows by 1 a row, so that `open_and_close` misses no start.
+        low = jnp.maximum(0, ring.num_rows - rows + spec.stack - 1)
+        return low, ring.num_rows - shape.rows + 1
 
     def sample(state: ReplayState, key: Array) -> Sample:
         ring, starts = state
-        low, high = rings.valid_rows(ring, spec.stack, shape.rows - 1)
-        low, high = -(-low // period), (high - 1) // period + 1  # in starts
-        if is_prioritized:
-            item, weight = draw_prioritized(starts.tree, key, (high - low) * num_games)
-            oldest = high - num_starts  # the start that lives at index i is oldest + this:
-            start = oldest + (item // num_games - oldest) % num_starts
-            game = item % num_games
-        else:
+        low, high = (-(-row // period) for row in valid_rows(ring))  # in starts
+        if starts.priorities is None:
             start_key, game_key = jax.random.split(key)
             start = jax.random.randint(start_key, (batch_size,), low, high)
             game = jax.random.randint(game_key, (batch_size,), 0, num_games)
-            item, weight = start % num_starts * num_games + game, jnp.ones(batch_size)
+            leaf, weight = start % num_starts * num_games + game, jnp.ones(batch_size)
+        else:
+            tree = starts.priorities.tree
+            leaf = prioritized.stratified(tree, key, batch_size)
+            oldest = high - num_starts  # the start at index i is the one of these from here on
+            start = oldest + (leaf // num_games - oldest) % num_starts
+            game = leaf % num_games
+            beta = 0.0 if importance is None else importance(ring.num_rows * num_games)
+            weight = prioritized.importance_weights(sum_tree.get(tree, leaf), beta)
         core = jax.tree.map(lambda x: x[start % num_starts, game], starts.core)
-        return Sample(read(ring, start * period, game, core), weight, item)
-
-    def draw_prioritized(tree: SumTree, key: Array, count: Array) -> tuple[Array, Array]:
-        total = sum_tree.total(tree)
-        # One draw from each of B equal slices of the mass, as Schaul et al. do it.
-        slices = jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))
-        item = sum_tree.find(tree, slices * (total / batch_size))
-        probability = sum_tree.get(tree, item) / total
-        weight = (count * probability) ** -weight_exponent
-        return item, weight / weight.max()
+        return Sample(read(ring, start * period, game, core), weight, leaf)
 
     def read(ring: Ring, row: Array, game: Array, core: PyTree) -> Sequences:
         times = jnp.arange(shape.rows)[:, None] + row[None, :]  # [L, B]
@@ -156,11 +153,8 @@ def make(
         learnt = jnp.arange(shape.burn_in, shape.burn_in + shape.length)
         after = learnt[:, None] + jnp.arange(1, shape.n_step + 1)[None, :]  # [length, n]
 
-        def n_step_return(*columns: Array) -> tuple[Array, Array, Array]:
-            return rings.n_step_return(*(x[after] for x in columns), gamma)
-
-        by_sequence = jax.vmap(n_step_return, in_axes=1, out_axes=1)
-        r_t, discount_t, steps = by_sequence(reward, discount, first)
+        by_sequence = jax.vmap(rings.n_step_return, in_axes=(2, 2, 2, None), out_axes=1)
+        r_t, discount_t, steps = by_sequence(reward[after], discount[after], first[after], gamma)
         stacks = rings.stacks(ring, times.reshape(-1), games.reshape(-1), spec.stack)
         return Sequences(
             obs=stacks.reshape(*times.shape, *stacks.shape[1:]),
@@ -174,11 +168,10 @@ def make(
         )
 
     def update(state: ReplayState, indices: PyTree, priority: Array) -> ReplayState:
-        if not is_prioritized:
+        priorities = state.extra.priorities
+        if exponent is None or priorities is None:
             return state
-        value = priority**priority_exponent
-        largest = jnp.maximum(state.extra.largest, jnp.where(jnp.isfinite(value), value, 0.0).max())
-        tree = sum_tree.set(state.extra.tree, indices, value)
-        return state._replace(extra=state.extra._replace(tree=tree, largest=largest))
+        priorities = prioritized.change(priorities, indices, priority, exponent)
+        return state._replace(extra=state.extra._replace(priorities=priorities))
 
     return Replay(init, add, sample, update, min_rows=shape.rows)

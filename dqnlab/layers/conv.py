@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dqnlab.layers.cast import cast
+
 Padding = str | Sequence[int | tuple[int, int]]
 Window = int | Sequence[int]
 Pair = tuple[int, int]
@@ -82,7 +84,7 @@ class Conv2D(hk.Module):
         if self.with_bias:
             b = hk.get_parameter("b", (self.output_channels,), param_dtype, init=self.b_init)
             y = y + jnp.broadcast_to(b.astype(y.dtype), y.shape)
-        return y.astype(dtype)
+        return cast(y, dtype)
 
 
 def conv2d(
@@ -135,7 +137,7 @@ def _products(
     w = jnp.pad(w, (*fill, (0, 0), (0, 0)))
     if strides != (1, 1):
         x, w = space_to_depth(x, strides), _kernel_to_depth(w, strides)
-    return _unit_stride(x.astype(dtype), w)  # bytes are moved as bytes and converted afterwards
+    return _unit_stride(cast(x, dtype), w)  # bytes are moved as bytes and converted afterwards
 
 
 def _kernel_to_depth(w: jax.Array, strides: tuple[int, int]) -> jax.Array:
@@ -184,7 +186,7 @@ def _unit_stride(x: jax.Array, w: jax.Array) -> jax.Array:
     """Stride 1, no padding: x [B, H, W, C], w [kh, kw, C, N] -> float32 [B, H-kh+1, W-kw+1, N]."""
     (b, height, width, c), (kh, kw, _, n) = x.shape, w.shape
     h_out, w_out = height - kh + 1, width - kw + 1
-    w = w.astype(x.dtype)
+    w = cast(w, x.dtype)
     if kh * kw <= 4:
         w = w.transpose(2, 0, 1, 3).reshape(c, -1)
         z = _dot(x.reshape(-1, c), w, 1, 0).reshape(b, height, width, kh, kw, n)
@@ -209,10 +211,10 @@ def _unit_stride_bwd(
     (b, height, width, c), (kh, kw, _, n), (_, h_out, w_out, _) = x.shape, w.shape, g.shape
     taps = [(i, j) for i in range(kh) for j in range(kw)]
     edges = [((i, height - h_out - i, 0), (j, width - w_out - j, 0)) for i, j in taps]
-    g = g.astype(x.dtype)
+    g = cast(g, x.dtype)
 
     # Input: padded and added in float32, as the product leaves it.
-    dz = _dot(g.reshape(-1, n), w.astype(x.dtype).reshape(-1, n), 1, 1)
+    dz = _dot(g.reshape(-1, n), cast(w, x.dtype).reshape(-1, n), 1, 1)
     dz = dz.reshape(b, h_out, w_out, kh * kw, c)
     keep = (0, 0, 0)
     dx = [lax.pad(dz[..., t, :], 0.0, (keep, *edge, keep)) for t, edge in enumerate(edges)]
@@ -228,7 +230,7 @@ def _unit_stride_bwd(
 
     dw = _barrier(_dot(_move(shift, g), x.reshape(-1, c), 1, 0))
     dw = dw.reshape(kh, kw, n, c).transpose(0, 1, 3, 2)
-    return functools.reduce(jnp.add, dx).astype(x.dtype), dw.astype(w.dtype)
+    return cast(functools.reduce(jnp.add, dx), x.dtype), dw.astype(w.dtype)
 
 
 _unit_stride.defvjp(_unit_stride_fwd, _unit_stride_bwd)
@@ -256,7 +258,7 @@ _move.defvjp(_move_fwd, _move_bwd)
 
 
 def _barrier(x: jax.Array) -> jax.Array:
-    y: jax.Array = lax.optimization_barrier(x)  # type: ignore[no-untyped-call]
+    y: jax.Array = lax.optimization_barrier(x)
     return y
 
 

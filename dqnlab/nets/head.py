@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from dqnlab.layers.dense import Dense
+from dqnlab.layers.noisy import NoisyLinear
 from dqnlab.nets.torso import fan_in_uniform
 from dqnlab.types import Array
 
@@ -14,6 +15,7 @@ class QHead(hk.Module):
 
     Dueling (arXiv:1511.06581, eq. 9): q = v + a - mean_a(a), each stream with its own hidden
     layer. `num_outputs` is 1 for Q-values, the number of atoms or quantiles for distributions.
+    `noisy_sigma` makes both layers noisy (arXiv:1706.10295); they compute in float32.
     """
 
     def __init__(
@@ -23,6 +25,7 @@ class QHead(hk.Module):
         *,
         hidden: int = 512,
         dueling: bool = False,
+        noisy_sigma: float | None = None,
         dtype: jnp.dtype = jnp.float32,
         name: str | None = None,
     ):
@@ -31,21 +34,25 @@ class QHead(hk.Module):
         self._num_outputs = num_outputs
         self._hidden = hidden
         self._dueling = dueling
+        self._noisy_sigma = noisy_sigma
         self._dtype = dtype
 
-    def __call__(self, features: Array) -> Array:
-        """[B, F] -> [B, A, num_outputs]."""
-        advantage = self._stream(features, self._num_actions, "advantage" if self._dueling else "q")
+    def __call__(self, features: Array, is_noisy: bool = False) -> Array:
+        """[B, F] -> float32[B, A, num_outputs]; `is_noisy` matters to noisy layers only."""
+        name = "advantage" if self._dueling else "q"
+        advantage = self._stream(features, self._num_actions, name, is_noisy)
         if not self._dueling:
             return advantage
-        value = self._stream(features, 1, "value")
+        value = self._stream(features, 1, "value", is_noisy)
         return value + advantage - advantage.mean(axis=1, keepdims=True)
 
-    def _stream(self, features: Array, rows: int, name: str) -> Array:
-        x = jax.nn.relu(self._dense(self._hidden, features, f"{name}_hidden"))
-        x = self._dense(rows * self._num_outputs, x, name)
+    def _stream(self, features: Array, rows: int, name: str, is_noisy: bool) -> Array:
+        x = jax.nn.relu(self._dense(self._hidden, features, f"{name}_hidden", is_noisy))
+        x = self._dense(rows * self._num_outputs, x, name, is_noisy)
         return x.reshape(-1, rows, self._num_outputs)
 
-    def _dense(self, size: int, x: Array, name: str) -> Array:
+    def _dense(self, size: int, x: Array, name: str, is_noisy: bool) -> Array:
+        if self._noisy_sigma is not None:
+            return NoisyLinear(size, self._noisy_sigma, name=name)(x.astype(jnp.float32), is_noisy)
         init = fan_in_uniform(x.shape[-1])
         return Dense(size, self._dtype, w_init=init, b_init=init, name=name)(x)

@@ -16,7 +16,7 @@ from agents.presets import Settings
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import EnvSpec, UserError
 from envs import names, protocols, scores
-from scripts import plot_runs
+from scripts import curves, plot_runs, runs, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 METRIC = "episode_return_mean"
@@ -34,7 +34,7 @@ def make_run(
     """A run with a row every half a million frames up to `last` million; scores rise from -20."""
     rules = {**dataclasses.asdict(protocols.find(protocol)), "training": True}
     spec = EnvSpec(game, 8, 6, ("NOOP",) * 6, (84, 84), "uint8", 4, 4, rules, False)
-    path.mkdir()
+    path.mkdir(parents=True)
     policy.write_config(path, "dqn", Settings(**settings), spec, {"seed": seed})
     with MetricsWriter(path) as writer:
         writer.write({"agent_steps": 1, "frames": 4, "seconds": 0.1, "updates": 0, METRIC: None})
@@ -54,8 +54,8 @@ def make_run(
 
 
 def draw(*paths: Path, baselines: tuple[str, ...] = (), x: str = "frames") -> Any:
-    groups = plot_runs.group([plot_runs.load(path, METRIC) for path in paths])
-    return plot_runs.draw(groups, baselines, x, METRIC)
+    groups = runs.group([runs.load(path, METRIC) for path in paths])
+    return curves.draw(groups, baselines, x, METRIC)
 
 
 def lines(axes: Any) -> dict[str, Any]:
@@ -95,9 +95,9 @@ def test_published_points_stand_at_their_frames_and_lines_at_random_and_human(tm
 
 def test_far_points_do_not_squeeze_the_curve():
     points = dict.fromkeys((1, 5, 10, 200), 0.0)
-    assert list(plot_runs.visible(points, 12)) == [1, 5, 10]
-    assert list(plot_runs.visible(points, 4)) == [1, 5]
-    assert not plot_runs.visible(points, 0.1)
+    assert list(curves.visible(points, 12)) == [1, 5, 10]
+    assert list(curves.visible(points, 4)) == [1, 5]
+    assert not curves.visible(points, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,12 @@ def test_each_game_has_a_panel_and_settings_that_differ_are_in_the_legend(tmp_pa
 
 
 def test_what_is_compared_on_a_game_comes_first_in_its_label(tmp_path: Path):
-    runs = [
+    paths = [
         make_run(tmp_path / "0", double=True, n_step=3),
         make_run(tmp_path / "1", double=False, n_step=3),
         make_run(tmp_path / "2", game="Breakout", double=True, n_step=1),
     ]
-    labels = [each.label for each in plot_runs.group([plot_runs.load(r, METRIC) for r in runs])]
+    labels = [each.label for each in runs.group([runs.load(path, METRIC) for path in paths])]
     assert labels == [
         "dqn (double=True, n_step=3)",
         "dqn (double=False, n_step=3)",
@@ -140,9 +140,9 @@ def test_what_is_compared_on_a_game_comes_first_in_its_label(tmp_path: Path):
 def test_the_command_writes_a_picture_and_tables(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    runs = [make_run(tmp_path / str(seed), seed=seed, slope=seed + 1) for seed in range(3)]
+    pong = [make_run(tmp_path / str(seed), seed=seed, slope=seed + 1) for seed in range(3)]
     other = make_run(tmp_path / "other", game="Breakout")
-    arguments = [*map(str, (*runs, other)), "--baseline", "dopamine:dqn", "--out"]
+    arguments = [*map(str, (*pong, other)), "--baseline", "dopamine:dqn", "--out"]
     assert plot_runs.main([*arguments, str(tmp_path / "a.png")]) == 0
     pixels = imread(tmp_path / "a.png")
     assert pixels.shape[0] > 400
@@ -175,14 +175,76 @@ def test_aggregates_are_over_whole_subsets_with_intervals_over_runs(tmp_path: Pa
         for game in (*atari5, "Pong")
         for seed in range(2)
     ]
-    groups = plot_runs.group([plot_runs.load(path, METRIC) for path in paths])
-    rows = plot_runs.aggregate_rows(groups, ["dopamine_dqn"], METRIC)
+    groups = runs.group([runs.load(path, METRIC) for path in paths])
+    rows = tables.aggregate_rows(groups, ["dopamine_dqn"], METRIC)
     assert [row["games"] for row in rows] == ["atari5", "these 6"]
     ends = [-20 + 100 * 6, -20 + 101 * 6]
     hns = [scores.human_normalized(game, score) for game in atari5 for score in ends]
     assert rows[0]["mean"].value == pytest.approx(np.mean(hns))
     assert rows[0]["IQM"].low <= rows[0]["IQM"].value <= rows[0]["IQM"].high
     assert rows[0]["frames"] == 6_000_000
+
+
+def two_agents(folder: Path) -> list[Path]:
+    """Two seeds of each of two agents on two games; `n_step=3` wins all pairs of runs on Pong,
+    and of the four pairs on Breakout one, with one draw."""
+    ends = {"Pong": {3: (8, 9), 1: (1, 2)}, "Breakout": {3: (1, 3), 1: (3, 4)}}
+    return [
+        make_run(folder / f"{game}{n}{seed}", game, seed, slope=slope, n_step=n)
+        for game, agents in ends.items()
+        for n, slopes in agents.items()
+        for seed, slope in enumerate(slopes)
+    ]
+
+
+def test_the_probability_of_improvement_is_the_share_of_pairs_of_runs_won(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    arguments = [*map(str, two_agents(tmp_path)), "--out", str(tmp_path / "a.png")]
+    assert plot_runs.main([*arguments, "--table", str(tmp_path / "t.csv")]) == 0
+    assert "Probability of improvement: that a run of `agent`" in capsys.readouterr().out
+    with open(tmp_path / "t-improvements.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["games"], row["frames"]) == ("these 2", "6000000")
+    assert (row["agent"], row["over"]) == ("dqn (n_step=3)", "dqn (n_step=1)")
+    chance = float(row["probability of improvement"])
+    assert chance == (4 / 4 + (0 + 0.5) / 4) / 2
+    ends = [float(row[f"probability of improvement {end}"]) for end in ("low", "high")]
+    assert 0.5 <= ends[0] < chance < ends[1] <= 1
+
+
+def test_agents_are_compared_at_the_last_frames_that_all_their_runs_have(tmp_path: Path):
+    paths = two_agents(tmp_path)
+    paths.append(make_run(tmp_path / "2", "Pong", 2, last=4, n_step=1))
+    groups = runs.group([runs.load(path, METRIC) for path in paths])
+    (row,) = tables.improvement_rows(groups, [], METRIC)
+    assert row["frames"] == 4_000_000
+    assert "at 4M frames" in curves.draw_profiles(groups, METRIC).axes[0].get_title()
+
+
+def test_profiles_show_the_share_of_runs_above_each_score(tmp_path: Path):
+    arguments = [*map(str, two_agents(tmp_path)), "--out", str(tmp_path / "a.svg")]
+    assert plot_runs.main([*arguments, "--profiles", str(tmp_path / "p.png")]) == 0
+    assert len(np.unique(imread(tmp_path / "p.png").reshape(-1, 4), axis=0)) > 100
+
+    groups = runs.group([runs.load(path, METRIC) for path in two_agents(tmp_path / "again")])
+    (axes,) = curves.draw_profiles(groups, METRIC).axes
+    assert axes.get_title() == "these 2 at 6M frames (machado2018)"
+    best = next(line for label, line in lines(axes).items() if label.startswith("dqn (n_step=3)"))
+    scores_of = {"Pong": (28, 34), "Breakout": (-14, -2)}  # -20 + 6 slope
+    hns = [scores.human_normalized(game, s) for game, each in scores_of.items() for s in each]
+    shares = [np.mean([score > level for score in hns]) for level in best.get_xdata()]
+    np.testing.assert_allclose(best.get_ydata(), shares)
+    assert len(axes.collections) == 2  # a band for each agent
+    assert [set(lines(axes)[name].get_xdata()) for name in ("random", "human")] == [{0}, {1}]
+
+
+def test_a_profile_of_single_runs_has_no_band(tmp_path: Path):
+    paths = [make_run(tmp_path / game, game) for game in ("Pong", "Breakout")]
+    groups = runs.group([runs.load(path, METRIC) for path in paths])
+    (axes,) = curves.draw_profiles(groups, METRIC).axes
+    assert not axes.collections
+    assert set(lines(axes)) == {"dqn", "random", "human"}
 
 
 def test_mixed_protocols_are_refused_naming_runs_and_difference(tmp_path: Path):
@@ -214,6 +276,13 @@ def test_a_run_still_going_on_is_drawn_without_its_torn_row(tmp_path: Path):
         (["--metric", "episode_return"], "did you mean episode_return_mean"),
         (["--baseline", "mrq_10M", "--x", "updates"], "--baseline needs --x frames"),
         (["--out", "curves.jpg"], "--out is curves.jpg; it must end in .png or .svg"),
+        (["--profiles", "p.jpg"], "--profiles is p.jpg; it must end in .png or .svg"),
+        (["--profiles", "curves.png"], "--profiles and --out are both curves.png"),
+        (
+            ["--profiles", "p.png", "--metric", "loss"],
+            "--profiles needs a --metric that is a score",
+        ),
+        (["--profiles", "p.png"], "need 2 or more Atari games that all agents played"),
         (["--table", "scores"], "--table is scores; it must end in .md or .csv"),
     ],
 )
@@ -238,7 +307,7 @@ def test_seeds_without_a_common_range_are_drawn_and_leave_the_table_empty(tmp_pa
 
 def test_a_run_without_scores_yet_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"0 has no value of episode_return_mean yet"):
-        plot_runs.load(make_run(tmp_path / "0", last=0), METRIC)
+        runs.load(make_run(tmp_path / "0", last=0), METRIC)
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path):
@@ -248,12 +317,3 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert not done.stdout
-
-
-def test_every_published_column_and_curve_is_known():
-    columns = set().union(*(scores.reference(game) for game in names.atari_games()))
-    unlisted = {"random", "human"} | {name for name in columns if name.startswith("in_")}
-    assert set(plot_runs.COLUMNS) == columns - unlisted
-    assert all(plot_runs.published(name, "Pong") for name in plot_runs.CURVES)
-    listed = {(run_set, agent) for _, agent, run_set in scores._curve_rows()}
-    assert set(plot_runs.CURVES.values()) == listed

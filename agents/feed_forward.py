@@ -1,0 +1,87 @@
+"""What agents without memory share: a target network, and the forward passes of a gradient step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents import networks
+from agents.agent import Agent, LossOutput, Transition
+from agents.settings import Settings
+from dqnlab.layers.random_shift import random_shift
+from dqnlab.types import Array, EnvSpec, Params, PyTree
+
+
+class Passes(NamedTuple):
+    """What the networks say about a batch; each output is a record with the field q[B, A].
+
+    Every one is a forward pass of its own, with noise of its own: only `tm1` has a gradient, and
+    in one batch with it the others would get a backward pass too.
+    """
+
+    tm1: Any  # online network at s_tm1
+    t: Any  # target network at s_t
+    q_selector: Array  # [B, A]: its maximum is the action taken at s_t
+    q_policy: Array  # [B, A]: its softmax at s_tm1 earns the Munchausen bonus
+    net_state: PyTree
+
+
+def make(
+    settings: Settings,
+    spec: EnvSpec,
+    head: networks.Forward,
+    loss_of: Callable[[Passes, Transition], LossOutput],
+) -> Agent:
+    """An agent from its head and its loss.
+
+    Args:
+      head: inside Haiku, (features[B, F], is_training) -> a record with the field q[B, A].
+      loss_of: what is to be minimised.
+    """
+    network = networks.transform(settings, spec, head)
+
+    def init(key: Array) -> tuple[Params, PyTree]:
+        return network.init(key, networks.example_obs(spec), True)
+
+    def q_values(
+        params: Params, net_state: PyTree, key: Array, obs: Array, core: PyTree, training: bool
+    ) -> tuple[Array, PyTree]:
+        output, _ = network.apply(params, net_state, key, obs, training)
+        return output.q, core
+
+    def loss(
+        params: Params, target_params: Params, net_state: PyTree, key: Array, batch: Transition
+    ) -> LossOutput:
+        keys = jax.random.split(key, 6)
+        if len(spec.obs_shape) == 2:
+            s_tm1, s_t = (
+                augment(settings, keys[4], batch.s_tm1),
+                augment(settings, keys[5], batch.s_t),
+            )
+            batch = batch._replace(s_tm1=s_tm1, s_t=s_t)
+        tm1, new_state = network.apply(params, net_state, keys[0], batch.s_tm1, True)
+        t, _ = network.apply(target_params, net_state, keys[1], batch.s_t, True)
+        q_selector, q_policy = t.q, tm1.q
+        if settings.double:
+            q_selector = network.apply(params, net_state, keys[2], batch.s_t, True)[0].q
+        if settings.munchausen_alpha and settings.munchausen_policy == "target":
+            q_policy = network.apply(target_params, net_state, keys[3], batch.s_tm1, True)[0].q
+        return loss_of(Passes(tm1, t, q_selector, q_policy, new_state), batch)
+
+    return Agent(init=init, core=lambda batch_size: (), q_values=q_values, loss=loss)
+
+
+def augment(settings: Settings, key: Array, images: Array) -> Array:
+    """Images [B, H, W, K] moved and made brighter or darker at random, if the settings say so.
+
+    DrQ's augmentations (2004.13649) as in Dopamine's Atari-100k agents (drq_image_augmentation).
+    """
+    shift_key, intensity_key = jax.random.split(key)
+    if settings.augmentation_pad:
+        images = random_shift(shift_key, images, settings.augmentation_pad)
+    if settings.augmentation_intensity:
+        noise = jnp.clip(jax.random.normal(intensity_key, (len(images), 1, 1, 1)), -2.0, 2.0)
+        scale = 1 / 255 if images.dtype == jnp.uint8 else 1.0
+        images = images * (scale * (1.0 + settings.augmentation_intensity * noise))
+    return images

@@ -1,0 +1,41 @@
+"""What `--list` prints: every agent with its paper, its presets and its size."""
+
+import math
+
+import jax
+
+from agents import registry
+from agents.agent import Agent
+from agents.presets import PRESETS
+from dqnlab.types import EnvSpec
+
+# An Atari game with the full set of actions.
+ATARI = EnvSpec("Atari", 1, 18, ("",) * 18, (84, 84), "uint8", 4, 4, {}, False)
+
+
+def num_parameters(agent: Agent) -> tuple[int, int]:
+    """How many parameters act, and how many more scale the noise of noisy layers.
+
+    Papers count the first: a noisy layer without its noise is a plain one.
+    """
+    params, _ = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
+    sizes = [
+        (name.endswith("_sigma"), math.prod(array.shape))
+        for module in params.values()
+        for name, array in module.items()
+    ]
+    noise = sum(size for is_sigma, size in sizes if is_sigma)
+    return sum(size for _, size in sizes) - noise, noise
+
+
+def table() -> str:
+    """Three lines for each agent; parameters for 18 actions."""
+    lines = []
+    for name, entry in registry.AGENTS.items():
+        sizes = []
+        for preset, settings in PRESETS[name].items():
+            acting, noise = num_parameters(registry.make(name, settings, ATARI))
+            extra = f" + {noise:,} of noise" if noise else ""
+            sizes.append(f"{preset} {acting:,}{extra}")
+        lines += [f"{name:17}{entry.summary}", f"{'':17}{entry.paper}; {'; '.join(sizes)}", ""]
+    return "\n".join([*lines, "Presets with their numbers of parameters, for 18 actions."])

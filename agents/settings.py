@@ -1,0 +1,278 @@
+"""Every number of a training run: one flat record, so that each is a flag of the command line.
+
+Periods and sizes are in agent steps (one action in one game; 4 emulator frames on Atari), never in
+frames. The defaults are the laptop's: short ramp-ups, several games at once and a replay that fits.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from typing import TypeVar
+
+from dqnlab import optim
+from dqnlab.types import UserError
+
+T = TypeVar("T")
+
+TORSOS = ("auto", "auto_impala", "nature", "impala", "mlp")
+PRECISIONS = ("auto", "float32", "bfloat16")
+INITIALIZERS = ("fan_in_uniform", "glorot_uniform", "dopamine_uniform")
+REPLAYS = ("uniform", "prioritized", "sequence", "prioritized_sequence", "rollout")
+MUNCHAUSEN_POLICIES = ("target", "online")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The hyperparameters of one run."""
+
+    num_envs: int = 8
+    """Games played side by side."""
+    batch_size: int = 32
+    """Transitions per gradient step."""
+    replay_capacity: int = 250_000
+    """Frames kept in the replay; 7,069 bytes each on Atari."""
+    learning_starts: int = 4_000
+    """Agent steps before the first gradient step."""
+    update_period: int = 4
+    """Agent steps per gradient step."""
+    target_update_period: int = 2_000
+    """Agent steps between copies of the online network to the target network."""
+    discount: float = 0.99
+    """Discount per agent step (gamma)."""
+    n_step: int = 3
+    """Steps of reward before bootstrapping."""
+    reward_clip: float | None = 1.0
+    """Learn from rewards clipped to +- this; None learns from true rewards. Scores stay true."""
+    epsilon_initial: float = 1.0
+    """Share of random actions until learning_starts."""
+    epsilon_final: float = 0.01
+    """Share of random actions at the end of the decay."""
+    epsilon_decay_steps: int = 40_000
+    """Agent steps over which epsilon falls linearly, beginning at learning_starts."""
+    epsilon_off_steps: int | None = None
+    """Agent steps after which epsilon is 0; None never."""
+    evaluation_epsilon: float = 0.001
+    """Share of random actions in evaluation."""
+    double: bool = False
+    """Double Q-learning: the online network picks the action, the target network values it."""
+    dueling: bool = False
+    """Separate value and advantage streams."""
+    noisy_sigma: float | None = None
+    """Noisy dense layers in the head, with this initial sigma; None: plain ones."""
+    munchausen_alpha: float = 0.0
+    """Share of the (scaled) log-policy added to the reward; 0: no Munchausen targets."""
+    munchausen_tau: float = 0.03
+    """Temperature of the Munchausen policy softmax(q / tau)."""
+    munchausen_l0: float = -1.0
+    """Lower bound of the log-policy that is added to the reward."""
+    munchausen_policy: str = "target"
+    """Network whose policy earns the Munchausen bonus: target, or online as in BTR."""
+    num_atoms: int = 51
+    """Atoms of a categorical distribution (c51, rainbow, der)."""
+    v_max: float = 10.0
+    """The atoms lie within +- this."""
+    num_quantiles: int = 200
+    """Quantiles of qr_dqn."""
+    num_taus: int = 8
+    """Quantile fractions that iqn samples for its prediction, and as many for its target."""
+    num_action_taus: int = 32
+    """Quantile fractions whose mean iqn acts upon."""
+    num_cosines: int = 64
+    """Cosines that embed a quantile fraction."""
+    hidden: int = 512
+    """Units of the dense layer (of each stream if dueling)."""
+    torso: str = "auto"
+    """nature or impala (conv nets) or mlp. auto: nature for images of 36 pixels and more, else mlp;
+    auto_impala: the same with impala."""
+    torso_width: int = 1
+    """Factor on the channels of impala (16, 32, 32)."""
+    pool_size: int | None = None
+    """Adaptive max-pool of impala's output to this many rows and columns; None keeps all."""
+    spectral_norm: bool = False
+    """Spectral normalisation of impala's residual convolutions."""
+    layer_norm: bool = False
+    """LayerNorm before every ReLU of the torso (always in pqn's head)."""
+    initializer: str = "fan_in_uniform"
+    """First weights: fan_in_uniform (as Nature DQN), glorot_uniform with zero biases (as
+    Dopamine's dqn and full_rainbow), or dopamine_uniform (its other distributional agents)."""
+    augmentation_pad: int = 0
+    """Images of a batch are moved at random by up to this many pixels; 0: not."""
+    augmentation_intensity: float = 0.0
+    """... and made brighter or darker at random, by this standard deviation; 0: not."""
+    precision: str = "auto"
+    """Compute type of the network, float32 or bfloat16; parameters and TD targets stay float32.
+    auto: bfloat16 where the machine multiplies it faster (GPUs, CPUs with AMX), else float32."""
+    replay: str = "uniform"
+    """uniform or prioritized transitions; sequence or prioritized_sequence, what r2d2 learns from;
+    rollout, what pqn learns from."""
+    priority_exponent: float = 0.5
+    """Sampling is in proportion to priority to this power (alpha); 0: uniform."""
+    importance_exponent: float = 0.4
+    """Exponent of the importance weights at the start (beta)."""
+    importance_exponent_final: float = 1.0
+    """Exponent of the importance weights at the end."""
+    importance_exponent_steps: int = 500_000
+    """Agent steps over which that exponent grows linearly, beginning at learning_starts."""
+    priority_uniform_share: float = 0.0
+    """Share of a prioritized batch that is drawn uniformly."""
+    burn_in: int = 10
+    """Steps of a sequence that only bring its recurrent state up to date (r2d2)."""
+    sequence_length: int = 20
+    """Steps of a sequence that are learnt from (r2d2)."""
+    sequence_period: int = 10
+    """Steps of a game from the start of one sequence to the next (r2d2)."""
+    priority_max_share: float = 0.9
+    """Share of the largest TD error in a sequence's priority, beside the mean one (eta)."""
+    rollout_steps: int = 32
+    """Steps of each game between two calls of the learner (pqn)."""
+    epochs: int = 2
+    """Times that each step of a rollout is learnt from (pqn)."""
+    td_lambda: float = 0.65
+    """Decay of the lambda-returns of a rollout (pqn)."""
+    optimizer: str = "adam"
+    """adam, radam or centered_rmsprop."""
+    learning_rate: float = 2.5e-4
+    """Optimizer's step size."""
+    optimizer_epsilon: float = 1.5e-4
+    """Optimizer's epsilon."""
+    max_grad_norm: float | None = 10.0
+    """Clip gradients to this global norm; None does not clip."""
+    huber_delta: float | None = 1.0
+    """TD errors beyond this count linearly (error clipping; kappa of quantile losses); None means
+    squared error."""
+
+    def updates_and_steps(self) -> tuple[int, int]:
+        """Gradient steps per learner call, and vector steps (of all games) between calls."""
+        if self.replay == "rollout":
+            return (
+                self.epochs * self.rollout_steps * self.num_envs // self.batch_size,
+                self.rollout_steps,
+            )
+        shared = math.gcd(self.num_envs, self.update_period)
+        return self.num_envs // shared, self.update_period // shared
+
+    def munchausen(self) -> tuple[float, float, float]:
+        """Alpha, tau and l0 of a Munchausen TD error, in its order."""
+        return self.munchausen_alpha, self.munchausen_tau, self.munchausen_l0
+
+
+_AT_LEAST_ONE = (
+    "num_envs",
+    "batch_size",
+    "replay_capacity",
+    "update_period",
+    "target_update_period",
+    "n_step",
+    "hidden",
+    "num_quantiles",
+    "num_taus",
+    "num_action_taus",
+    "num_cosines",
+    "torso_width",
+    "sequence_length",
+    "sequence_period",
+    "rollout_steps",
+    "epochs",
+)
+_AT_LEAST_ZERO = (
+    "learning_starts",
+    "epsilon_decay_steps",
+    "augmentation_pad",
+    "importance_exponent_steps",
+    "burn_in",
+)
+_SHARES = (
+    "discount",
+    "epsilon_initial",
+    "epsilon_final",
+    "evaluation_epsilon",
+    "munchausen_alpha",
+    "augmentation_intensity",
+    "priority_exponent",
+    "importance_exponent",
+    "importance_exponent_final",
+    "priority_uniform_share",
+    "priority_max_share",
+    "td_lambda",
+)
+_ABOVE_ZERO = (
+    "learning_rate",
+    "optimizer_epsilon",
+    "munchausen_tau",
+    "v_max",
+)
+_NONE_OR_ABOVE_ZERO = (
+    "reward_clip",
+    "max_grad_norm",
+    "huber_delta",
+    "noisy_sigma",
+)
+_CHOICES = {
+    "torso": TORSOS,
+    "initializer": INITIALIZERS,
+    "precision": PRECISIONS,
+    "replay": REPLAYS,
+    "munchausen_policy": MUNCHAUSEN_POLICIES,
+    "optimizer": optim.OPTIMIZERS,
+}
+
+
+def check(settings: Settings) -> None:
+    """Raise UserError for the first setting that is impossible, naming what is allowed."""
+    s = settings
+    for name in _AT_LEAST_ONE:
+        _require(getattr(s, name) >= 1, s, name, "an integer of at least 1")
+    for name in _AT_LEAST_ZERO:
+        _require(getattr(s, name) >= 0, s, name, "an integer of at least 0")
+    for name in ("pool_size", "epsilon_off_steps"):
+        value = getattr(s, name)
+        _require(value is None or value >= 1, s, name, "None or an integer of at least 1")
+    for name in _SHARES:
+        _require(0 <= getattr(s, name) <= 1, s, name, "between 0 and 1")
+    for name in _ABOVE_ZERO:
+        _require(0 < getattr(s, name) < math.inf, s, name, "a finite number above 0")
+    for name in _NONE_OR_ABOVE_ZERO:
+        value = getattr(s, name)
+        _require(value is None or 0 < value < math.inf, s, name, "None or a number above 0")
+    for name, allowed in _CHOICES.items():
+        _require(getattr(s, name) in allowed, s, name, f"one of {', '.join(allowed)}")
+    _require(s.num_atoms >= 2, s, "num_atoms", "an integer of at least 2")
+    _require(-math.inf < s.munchausen_l0 <= 0, s, "munchausen_l0", "a finite number, at most 0")
+    _require(s.batch_size <= s.replay_capacity, s, "batch_size", "at most replay_capacity")
+    if s.replay == "rollout":
+        size = s.num_envs * s.rollout_steps
+        _require(
+            size % s.batch_size == 0,
+            s,
+            "batch_size",
+            f"a divisor of num_envs * rollout_steps ({size})",
+        )
+    if s.replay.endswith("sequence"):
+        longest = s.replay_capacity // s.num_envs - s.burn_in - s.n_step
+        _require(
+            s.sequence_length <= longest,
+            s,
+            "sequence_length",
+            f"at most {longest}: replay_capacity / num_envs - burn_in - n_step",
+        )
+    is_multiple = s.target_update_period % s.update_period == 0
+    multiple = f"a multiple of update_period ({s.update_period})"
+    _require(is_multiple, s, "target_update_period", multiple)
+    is_one = not (s.double and s.munchausen_alpha)
+    _require(is_one, s, "double", "off with Munchausen targets, which average over all actions")
+
+
+def choose(table: Mapping[str, T], name: str, what: str) -> T:
+    """The entry of that name; UserError naming the nearest one otherwise."""
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=1, cutoff=0.0)
+        raise UserError(
+            f"{what} {name!r} is unknown; did you mean {near[0]}? Allowed: {', '.join(table)}"
+        )
+    return table[name]
+
+
+def _require(is_fine: bool, settings: Settings, name: str, allowed: str) -> None:
+    if not is_fine:
+        raise UserError(f"{name} is {getattr(settings, name)}; it must be {allowed}")

@@ -1,0 +1,111 @@
+"""The options of train_dqn.py: from the command line, or from the run that is resumed."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from agents import policy, presets, registry
+from agents.settings import Settings
+from agents.settings import check as check_settings
+from dqnlab import records, run_folder
+from dqnlab.types import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """One run. All of it, resolved, is written to config.json in the run folder."""
+
+    game: str = "Pong"
+    """Atari game in any usual spelling, catch, cue, or a Gymnasium id such as CartPole-v1."""
+    agent: str = "dqn"
+    """Name of the agent; --list prints all."""
+    preset: str = "laptop"
+    """Set of hyperparameters: laptop, or one published for the agent (--list). The same for every
+    game."""
+    frames: int = 2_000_000
+    """Emulator frames to train for (4 to an agent step on Atari; others: agent steps)."""
+    seed: int = 0
+    """Seed of everything: weights, exploration, replay, emulator."""
+    protocol: str = "machado2018"
+    """How scores are measured: machado2018, nature2015 or atari100k."""
+    run_dir: Path | None = None
+    """Folder of this run; default runs/<game>-<agent>-s<seed>-<time>."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where the network lives."""
+    checkpoint_every: int = 200_000
+    """Frames between checkpoints."""
+    log_every: int = 10_000
+    """Frames between rows of metrics.jsonl."""
+    iteration: int = 1_000_000
+    """Frames between resets of all games with fresh seeds; bounds the time that a resume takes."""
+    keep: int = 2
+    """Checkpoints kept, beside the best weights."""
+    eval_episodes: int = 20
+    """Games played at the end; 0 skips the evaluation and the video."""
+    resume: Path | None = None
+    """Run folder to go on with, exactly as if it had not stopped; only --frames may change."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    settings: tyro.conf.OmitArgPrefixes[Settings] = dataclasses.field(default_factory=Settings)
+
+
+# What may differ between a run and its resumption without changing what is learnt.
+_MAY_CHANGE = {"frames", "quiet", "device", "eval_episodes", "keep", "checkpoint_every", "resume"}
+
+
+def parse(args: list[str], description: str | None) -> Options:
+    """The command line. Defaults are the preset's, or on --resume those of the saved run.
+
+    Raises UserError for values out of range, and for settings that a resumed run cannot change.
+    """
+    resume = _peek(args, "--resume")
+    if resume is None:
+        agent, preset = _peek(args, "--agent") or "dqn", _peek(args, "--preset") or "laptop"
+        default = Options(settings=presets.preset(agent, preset))
+    else:
+        default = read_options(Path(resume))
+    options: Options = tyro.cli(Options, args=args, default=default, description=description)
+    if resume is not None:
+        for name, value in vars(options).items():
+            if name not in _MAY_CHANGE and value != getattr(default, name):
+                what = _first_difference(value, getattr(default, name), name)
+                raise UserError(f"--resume {resume}: a run goes on with its own settings; {what}")
+    _check(options)
+    return options
+
+
+def read_options(run_dir: Path) -> Options:
+    """The options in a run folder's config.json."""
+    config = policy.read_config(run_dir)
+    values = {**config["options"], "settings": config["settings"], "run_dir": None, "resume": None}
+    options = records.load(Options, values, str(run_dir / run_folder.CONFIG))
+    return dataclasses.replace(options, resume=run_dir)
+
+
+def _first_difference(given: Any, saved: Any, name: str) -> str:
+    if isinstance(given, Settings):
+        name = next(k for k, v in vars(given).items() if v != getattr(saved, k))
+        given, saved = getattr(given, name), getattr(saved, name)
+    return f"{name} was {saved!r} and cannot become {given!r}"
+
+
+def _peek(args: list[str], flag: str) -> str | None:
+    for this, following in zip(args, [*args[1:], None], strict=True):
+        if this == flag:
+            return following
+        if this.startswith(flag + "="):
+            return this.removeprefix(flag + "=")
+    return None
+
+
+def _check(options: Options) -> None:
+    for name in ("frames", "checkpoint_every", "log_every", "iteration", "keep"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; at least 1")
+    for name in ("seed", "eval_episodes"):
+        if getattr(options, name) < 0:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; at least 0")
+    registry.check_name(options.agent)
+    check_settings(options.settings)

@@ -1,0 +1,159 @@
+"""Runs as their folders tell them: read, checked to be comparable, grouped by game and agent."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agents import policy, registry
+from dqnlab import metrics, records, run_folder
+from dqnlab.types import EnvSpec, UserError
+from envs import published, scores
+
+# Metrics that are scores of whole games, as the published ones are.
+RETURNS = {
+    "episode_return_mean": "score (mean of last 100 games)",
+    "episode_return_last20": "score (mean of last 20 games)",
+}
+
+
+class Run(NamedTuple):
+    """One training run as its folder tells it."""
+
+    path: Path
+    game: str
+    agent: str
+    settings: dict[str, Any]
+    protocol: dict[str, Any]
+    seed: Any
+    rows: list[dict[str, Any]]  # those of metrics.jsonl that have the metric; at least one
+
+
+class Group(NamedTuple):
+    """Runs of one game that differ in their seeds only."""
+
+    game: str
+    label: str  # the agent, and where several have its name the settings that tell them apart
+    protocol: dict[str, Any]
+    runs: list[Run]
+
+
+def load(path: Path, metric: str) -> Run:
+    """Read a run folder. UserError where it is none, or has no value of the metric yet."""
+    config = policy.read_config(path)
+    registry.check_name(config["agent"])
+    spec = records.load(EnvSpec, config["spec"], str(path / run_folder.CONFIG))
+    rows = metrics.read(path / metrics.FILE)
+    numeric = {k for row in rows for k, v in row.items() if isinstance(v, int | float)}
+    if rows and metric not in {k for row in rows for k in row}:
+        raise published.unknown(f"{path}: metric", metric, numeric)
+    needed = (metric, "frames")
+    rows = [row for row in rows if all(isinstance(row.get(k), int | float) for k in needed)]
+    if not rows:
+        raise UserError(f"{path} has no value of {metric} yet")
+    seed = config["options"].get("seed")
+    return Run(path, spec.game, config["agent"], config["settings"], spec.protocol, seed, rows)
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Raise UserError for runs under different protocols, or one run given twice.
+
+    All Atari games must have one protocol, as their scores go into one aggregate; of other games
+    each must have its own.
+    """
+    first: dict[str, Run] = {}
+    for run in runs:
+        other = first.setdefault("Atari" if "sticky_actions" in run.protocol else run.game, run)
+        keys = [*run.protocol, *(other.protocol.keys() - run.protocol.keys())]
+        differences = [
+            f"{key} {other.protocol.get(key)} and {run.protocol.get(key)}"
+            for key in keys
+            if run.protocol.get(key) != other.protocol.get(key)
+        ]
+        if differences:
+            raise UserError(
+                f"{other.path} and {run.path} have different protocols and cannot be compared: "
+                + ", ".join(differences)
+            )
+    seen: dict[str, Run] = {}
+    for run in runs:
+        same = seen.setdefault(json.dumps([run.game, _recipe(run), run.seed]), run)
+        if same is not run:
+            raise UserError(
+                f"{same.path} and {run.path} are the same run: {run.agent} on {run.game} with the "
+                f"same settings and seed {run.seed}; give one of them"
+            )
+
+
+def group(runs: Sequence[Run]) -> list[Group]:
+    """Runs by game and agent, in the order given."""
+    labels = _labels(runs)
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.game, labels[_recipe(run)]), []).append(run)
+    return [Group(game, label, each[0].protocol, each) for (game, label), each in groups.items()]
+
+
+def _recipe(run: Run) -> str:
+    return json.dumps([run.agent, run.settings], sort_keys=True)
+
+
+def _labels(runs: Sequence[Run]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for recipe, run in {_recipe(run): run for run in runs}.items():
+        others = [each for each in runs if each.agent == run.agent]
+        here = _differences(run, [each for each in others if each.game == run.game])
+        # What is compared on one game comes first, then what sets games apart.
+        different = [*here, *(each for each in _differences(run, others) if each not in here)]
+        more = ", ..." if len(different) > 3 else ""
+        label = run.agent + (f" ({', '.join(different[:3])}{more})" if different else "")
+        twins = sum(other.startswith(label) for other in labels.values())
+        labels[recipe] = label + (f" #{twins + 1}" if twins else "")
+    return labels
+
+
+def _differences(run: Run, others: Sequence[Run]) -> list[str]:
+    return [
+        f"{key}={value}"
+        for key, value in run.settings.items()
+        if any(other.settings.get(key) != value for other in others)
+    ]
+
+
+def compared(groups: Sequence[Group], metric: str) -> dict[str, dict[str, dict[str, list[Run]]]]:
+    """Set of games -> agent -> game -> runs, of the Atari games that all of the agents played.
+
+    Empty where the metric is no score, or fewer than 2 such games have a human score.
+    """
+    by_label: dict[str, dict[str, list[Run]]] = {}
+    for each in groups:
+        by_label.setdefault(each.label, {})[each.game] = each.runs
+    shared = [g for g in by_label[groups[0].label] if all(g in each for each in by_label.values())]
+    games = [g for g in shared if scores.human_normalized(g, 0) is not None]
+    if len(games) < 2 or metric not in RETURNS:
+        return {}
+    return {
+        name: {label: {g: each[g] for g in members} for label, each in by_label.items()}
+        for name, members in published.subsets(games).items()
+    }
+
+
+def score_at(run: Run, metric: str, frames: int) -> float | None:
+    """The metric when the run had seen that many frames; None before its first value."""
+    values = [row[metric] for row in run.rows if row["frames"] <= frames]
+    return float(values[-1]) if values else None
+
+
+def scores_at(
+    by_game: Mapping[str, Sequence[Run]], metric: str, frames: int
+) -> dict[str, list[float]] | None:
+    """Game -> the metric of its runs at that many frames; None where one of them has none yet."""
+    values = {g: [score_at(run, metric, frames) for run in each] for g, each in by_game.items()}
+    known = {g: [value for value in each if value is not None] for g, each in values.items()}
+    return known if known == values else None
+
+
+def common_frames(runs: Iterable[Run], known: Iterable[int]) -> list[int]:
+    """The last number of frames that all of the runs reached, after those of `known` before it."""
+    last = min(run.rows[-1]["frames"] for run in runs)
+    return sorted({frames for frames in known if frames < last} | {last})

@@ -1,0 +1,66 @@
+"""A run in a few lines: what train_dqn.py does, without a folder."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents import driver, registry, runner, saving
+from agents.runner import RunState
+from agents.settings import Settings
+from dqnlab import optim
+from dqnlab.types import Env
+
+
+class Run(NamedTuple):
+    """A driver with the state that it advances."""
+
+    driver: Any
+    state: RunState
+    runner: runner.Runner
+
+    def advance(self, num_rows: int) -> "Run":
+        return self._replace(state=self.driver.advance(self.state, num_rows, lambda: False)[0])
+
+
+def start(name: str, settings: Settings, env: Env, seed: int = 0) -> Run:
+    agent = registry.make(name, settings, env.spec)
+    replay = registry.make_replay(settings, env.spec)
+    optimizer = optim.make(
+        settings.optimizer,
+        settings.learning_rate,
+        settings.optimizer_epsilon,
+        settings.max_grad_norm,
+    )
+    run = runner.make(agent, replay, settings, env.spec, optimizer)
+    state = jax.jit(run.init)(np.uint32(seed))
+    return Run(driver.make(run, env, seed, rows_per_iteration=10_000), state, run)
+
+
+def saved_and_loaded(run: Run, name: str, settings: Settings, env: Env, seed: int = 0) -> Run:
+    """A run as a fresh process would restore it from a checkpoint's arrays."""
+    small = jax.device_get(saving.small_part(run.state))
+    rows, ring = int(run.state.rows), run.state.replay.ring
+    oldest = saving.oldest_row(ring, rows)
+    columns = saving.read_rows(ring, oldest, rows)
+    snapshot = jax.tree.map(np.array, run.driver.snapshot())
+    other = start(name, settings, env, seed)
+    ring = saving.write_rows(other.state.replay.ring, oldest, columns)
+    other.driver.restore(snapshot)
+    return other._replace(state=saving.join(jax.tree.map(jnp.asarray, small), ring))
+
+
+def poisoned(env: Env, factor: float) -> Env:
+    """The same game with rewards times `factor`."""
+
+    def step(state: Any, actions: Any) -> Any:
+        state, timestep = env.step(state, actions)
+        return state, timestep._replace(reward=timestep.reward * factor)
+
+    return env._replace(step=step)
+
+
+def assert_equal(one: RunState, other: RunState) -> None:
+    for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,77 @@
+import inspect
+from dataclasses import fields, replace
+
+import pytest
+
+from agents.presets import PRESETS, preset
+from agents.settings import Settings, check
+from dqnlab.types import UserError
+
+ALL = [(agent, name) for agent, presets in PRESETS.items() for name in presets]
+
+
+@pytest.mark.parametrize(("agent", "name"), ALL)
+def test_every_preset_is_possible(agent, name):
+    check(preset(agent, name))
+
+
+def test_every_agent_has_a_laptop_preset_with_a_replay_that_fits():
+    for agent, presets in PRESETS.items():
+        assert presets["laptop"].replay_capacity <= 250_000, agent
+
+
+def test_every_setting_says_what_it_is():
+    text = inspect.getsource(Settings)
+    for field in fields(Settings):
+        _, after = text.split(f"\n    {field.name}: ", 1)
+        assert after.split("\n")[1].startswith('    """'), field.name
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "says"),
+    [
+        ("dqn", "lapttop", "preset of dqn 'lapttop' is unknown; did you mean laptop?"),
+        ("dqn", "zoo", "Allowed: laptop, nature, dopamine"),
+        ("rainbw", "laptop", "agent 'rainbw' is unknown; did you mean rainbow?"),
+    ],
+)
+def test_an_unknown_preset_is_refused_with_the_nearest(agent, name, says):
+    with pytest.raises(UserError, match=says.replace("?", r"\?")):
+        preset(agent, name)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"n_step": -1}, "n_step is -1; it must be an integer of at least 1"),
+        ({"num_envs": 0}, "num_envs is 0; it must be an integer of at least 1"),
+        ({"num_atoms": 1}, "num_atoms is 1; it must be an integer of at least 2"),
+        ({"v_max": 0.0}, "v_max is 0.0; it must be a finite number above 0"),
+        ({"v_max": float("nan")}, "v_max is nan; it must be a finite number above 0"),
+        ({"num_quantiles": 0}, "num_quantiles is 0; it must be an integer of at least 1"),
+        ({"num_taus": 0}, "num_taus is 0"),
+        ({"noisy_sigma": -0.5}, "noisy_sigma is -0.5; it must be None or a number above 0"),
+        ({"munchausen_tau": 0.0}, "munchausen_tau is 0.0"),
+        ({"munchausen_l0": 1.0}, "munchausen_l0 is 1.0; it must be a finite number, at most 0"),
+        ({"munchausen_policy": "both"}, "munchausen_policy is both; it must be one of target, on"),
+        ({"munchausen_alpha": 0.9, "double": True}, "double is True; it must be off with Munch"),
+        ({"discount": 1.5}, "discount is 1.5; it must be between 0 and 1"),
+        ({"epsilon_initial": -0.1}, "epsilon_initial is -0.1; it must be between 0 and 1"),
+        ({"epsilon_off_steps": 0}, "epsilon_off_steps is 0; it must be None or an integer"),
+        ({"replay": "priority"}, "replay is priority; it must be one of uniform, prioritized"),
+        ({"priority_exponent": 2.0}, "priority_exponent is 2.0; it must be between 0 and 1"),
+        ({"importance_exponent_steps": -1}, "importance_exponent_steps is -1"),
+        ({"torso": "resnet"}, "torso is resnet; it must be one of auto, auto_impala"),
+        ({"torso_width": 0}, "torso_width is 0"),
+        ({"pool_size": 0}, "pool_size is 0; it must be None or an integer of at least 1"),
+        ({"initializer": "zeros"}, "initializer is zeros; it must be one of fan_in_uniform, gl"),
+        ({"augmentation_pad": -4}, "augmentation_pad is -4; it must be an integer of at least 0"),
+        ({"huber_delta": 0.0}, "huber_delta is 0.0; it must be None or a number above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; it must be a finite number"),
+        ({"batch_size": 9, "replay_capacity": 8}, "batch_size is 9; it must be at most replay_c"),
+        ({"target_update_period": 6}, r"must be a multiple of update_period \(4\)"),
+    ],
+)
+def test_impossible_settings_are_refused(change, says):
+    with pytest.raises(UserError, match=says):
+        check(replace(Settings(), **change))

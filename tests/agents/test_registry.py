@@ -1,0 +1,43 @@
+from dataclasses import replace
+
+import pytest
+
+from agents import listing, registry
+from agents.presets import PRESETS, preset
+from agents.replay import Replay
+from agents.settings import REPLAYS, Settings
+from dqnlab.types import UserError
+
+
+def test_an_unknown_agent_is_refused_with_the_nearest():
+    for call in (
+        lambda: registry.check_name("ranbow"),
+        lambda: registry.make("ranbow", Settings(), listing.ATARI),
+    ):
+        with pytest.raises(UserError, match=r"agent 'ranbow' is unknown; did you mean rainbow\?"):
+            call()
+
+
+@pytest.mark.parametrize("name", registry.AGENTS)
+def test_each_preset_has_a_replay_that_its_agent_can_use(name):
+    for settings in PRESETS[name].values():
+        assert settings.replay in registry.AGENTS[name].replays
+        assert settings.replay in REPLAYS
+
+
+@pytest.mark.parametrize("name", registry.AGENTS)
+def test_each_replay_of_an_agent_can_be_made_for_it(name):
+    for kind in registry.AGENTS[name].replays:
+        settings = replace(preset(name, "laptop"), replay=kind)
+        spec = replace(listing.ATARI, num_envs=settings.num_envs)
+        assert isinstance(registry.make_replay(settings, spec), Replay)
+
+
+def test_the_list_names_every_agent_with_its_presets_and_sizes():
+    lines = listing.table().splitlines()
+    for name, entry in registry.AGENTS.items():
+        at = next(i for i, line in enumerate(lines) if line.split()[:1] == [name])
+        assert entry.summary in lines[at]
+        assert entry.paper in lines[at + 1]
+        assert all(f" {kind} " in lines[at + 1] for kind in PRESETS[name])
+    assert "nature 1,693,362" in listing.table()
