@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from agents import feed_forward, networks, td
 from agents.agent import Agent, LossOutput, Transition
@@ -37,10 +36,7 @@ def make(settings: Settings, spec: EnvSpec) -> Agent:
             error = jax.vmap(td.munchausen, in_axes)(*shared, out.q_policy, *settings.munchausen())
         else:
             error = jax.vmap(td.double_q_learning)(*shared, out.q_selector)
-        if settings.huber_delta is None:
-            values = jnp.square(error)
-        else:
-            values = optax.huber_loss(error, delta=settings.huber_delta)
+        values = td.squared_or_huber(error, settings.huber_delta)
         metrics = {"q_mean": q_tm1.mean(), "td_error_mean": jnp.abs(error).mean()}
         return LossOutput(values, jnp.abs(error), metrics, out.net_state)
 

@@ -54,19 +54,16 @@ def make(
         params: Params, target_params: Params, net_state: PyTree, key: Array, batch: Transition
     ) -> LossOutput:
         keys = jax.random.split(key, 6)
-        if len(spec.obs_shape) == 2:
-            s_tm1, s_t = (
-                augment(settings, keys[4], batch.s_tm1),
-                augment(settings, keys[5], batch.s_t),
-            )
-            batch = batch._replace(s_tm1=s_tm1, s_t=s_t)
-        tm1, new_state = network.apply(params, net_state, keys[0], batch.s_tm1, True)
-        t, _ = network.apply(target_params, net_state, keys[1], batch.s_t, True)
+        s_tm1 = augment(settings, keys[4], batch.s_tm1)
+        s_t = augment(settings, keys[5], batch.s_t)
+        tm1, new_state = network.apply(params, net_state, keys[0], s_tm1, True)
+        t, _ = network.apply(target_params, net_state, keys[1], s_t, True)
         q_selector, q_policy = t.q, tm1.q
         if settings.double:
-            q_selector = network.apply(params, net_state, keys[2], batch.s_t, True)[0].q
+            fixed = jax.lax.stop_gradient(params)
+            q_selector = network.apply(fixed, net_state, keys[2], s_t, True)[0].q
         if settings.munchausen_alpha and settings.munchausen_policy == "target":
-            q_policy = network.apply(target_params, net_state, keys[3], batch.s_tm1, True)[0].q
+            q_policy = network.apply(target_params, net_state, keys[3], s_tm1, True)[0].q
         return loss_of(Passes(tm1, t, q_selector, q_policy, new_state), batch)
 
     return Agent(init=init, core=lambda batch_size: (), q_values=q_values, loss=loss)
@@ -76,7 +73,10 @@ def augment(settings: Settings, key: Array, images: Array) -> Array:
     """Images [B, H, W, K] moved and made brighter or darker at random, if the settings say so.
 
     DrQ's augmentations (2004.13649) as in Dopamine's Atari-100k agents (drq_image_augmentation).
+    Vectors [B, D, K] are left alone: one preset serves all games.
     """
+    if images.ndim != 4:
+        return images
     shift_key, intensity_key = jax.random.split(key)
     if settings.augmentation_pad:
         images = random_shift(shift_key, images, settings.augmentation_pad)

@@ -52,7 +52,8 @@ _ZOO_ADAM = replace(
 )
 _ZOO_DOUBLE = replace(_ZOO, double=True, target_update_period=30_000)  # 1.2e5 frames
 
-# Dopamine's JAX DQN (dqn.gin), the "Adam + MSE" baseline.
+# Dopamine's JAX DQN (dqn.gin), the "Adam + MSE" baseline. Its convolutions pad their input (SAME),
+# which gives 7,744 features; ours are those of Nature DQN and give 3,136.
 _DOPAMINE = Settings(
     num_envs=1,
     batch_size=32,

@@ -1,7 +1,9 @@
 """Measure how fast each part of training is on this machine, and what limits it.
 
 python scripts/benchmark.py
+
 python scripts/benchmark.py --sweep games --plot games.png
+
 python scripts/benchmark.py --against sb3 --peer-python /path/to/its/python
 """
 
@@ -122,6 +124,8 @@ class Case(NamedTuple):
 
     label: str
     game: str
+    agent: str
+    protocol: str
     settings: Settings
     parts: tuple[str, ...] = PARTS
     num_threads: int | None = None  # of the emulator
@@ -152,6 +156,11 @@ def parse(args: list[str]) -> Options:
     for name in ("plot", "values"):
         if getattr(options, name) and options.sweep is None:
             raise UserError(f"--{name} belongs to a sweep: add --sweep {'|'.join(SWEEPS)}")
+    for path in (options.plot, options.json):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"{path}: there is no folder {path.absolute().parent}")
+    if options.plot is not None and options.plot.suffix not in (".png", ".svg"):
+        raise UserError(f"--plot {options.plot}: .png or .svg")
     for words in options.against:
         if not 1 <= len(words) <= 2 or words[0] not in peers.PEERS:
             allowed = "|".join(peers.PEERS)
@@ -163,16 +172,8 @@ def parse(args: list[str]) -> Options:
     return options
 
 
-def in_learning_phase(settings: Settings) -> Settings:
-    """The settings after all ramp-ups: updates from the start, the final epsilon."""
-    precision = networks.compute_type(settings.precision).name
-    return dataclasses.replace(
-        settings, learning_starts=0, epsilon_decay_steps=0, precision=precision
-    )
-
-
 @contextlib.contextmanager
-def prepared(case: Case, options: Options) -> Iterator[tuple[Run, dict[str, Part]]]:
+def prepared(case: Case) -> Iterator[tuple[Run, dict[str, Part]]]:
     """The run that train_dqn.py would do, its replay full, and the parts of it to be timed.
 
     Raises DoesNotFitError before it takes memory that is not there.
@@ -184,7 +185,7 @@ def prepared(case: Case, options: Options) -> Iterator[tuple[Run, dict[str, Part
         # The driver alone knows the state of its games, so there are others for the emulator's
         # own turn.
         env, emulator = (
-            envs.make(case.game, num_envs, options.protocol, training=True, **threads)
+            envs.make(case.game, num_envs, case.protocol, training=True, **threads)
             for _ in range(2)
         )
         stack.callback(env.close)
@@ -192,7 +193,7 @@ def prepared(case: Case, options: Options) -> Iterator[tuple[Run, dict[str, Part
         replay = registry.make_replay(case.settings, env.spec)
         check_memory(replay, case.settings)
         run = Run(
-            training_options.Options(game=case.game, agent=options.agent, settings=case.settings),
+            training_options.Options(game=case.game, agent=case.agent, settings=case.settings),
             env,
             Path(os.devnull),  # nothing is saved
         )
@@ -359,18 +360,19 @@ def calls_within(part: Part, seconds: float) -> int:
     return max(1, round(calls * seconds / spent))
 
 
-def measure(case: Case, options: Options) -> dict[str, Any]:
+def measure(case: Case, rounds: int, seconds: float) -> dict[str, Any]:
     """Time the parts of a case in turns; everything found out, as it goes into the JSON file."""
-    with prepared(case, options) as (run, every_part):
+    with prepared(case) as (run, every_part):
         parts = {name: every_part[name] for name in case.parts}
-        calls = {name: calls_within(part, options.seconds) for name, part in parts.items()}
+        calls = {name: calls_within(part, seconds) for name, part in parts.items()}
         turns: dict[str, list[Turn]] = {name: [] for name in parts}
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             for name, part in parts.items():
                 turns[name].append(timed(part, calls[name]))
         result = {
             "label": case.label,
             "game": run.spec.game,
+            "agent": case.agent,
             "protocol": run.spec.protocol["name"],
             "emulator_threads": case.num_threads,
             "settings": dataclasses.asdict(case.settings),
@@ -402,8 +404,9 @@ def against_limits(run: Run, turns: Mapping[str, Sequence[Turn]]) -> dict[str, f
     summary = {"frames_per_second": skip * np.median(rate["loop"])}
     if "learn" in rate:
         updates, rows = run.options.settings.updates_and_steps()
-        limits["learner"] = rate["learn"] * (rows * run.spec.num_envs / updates)
+        limits["learner"] = rate["learn"] * rows * run.spec.num_envs / updates
         flop = count_flop(jax.make_jaxpr(run.runner.learn)(run.state).jaxpr) / updates
+        summary["steps_per_update"] = rows * run.spec.num_envs / updates
         summary["gflop_per_update"] = flop / 1e9
         summary["learn_gflop_per_second"] = flop / 1e9 * np.median(rate["learn"])
         if "products" in rate:
@@ -464,7 +467,7 @@ def _convolution_flop(equation: Any) -> float:
     numbers = params["dimension_numbers"]
     image, kernel, out = (v.aval.shape for v in (*equation.invars, *equation.outvars))
     batch, channels, *sizes = (out[i] for i in numbers.out_spec)
-    total = 2.0 * batch * channels * kernel[numbers.rhs_spec[1]]
+    total: float = 2.0 * batch * channels * kernel[numbers.rhs_spec[1]]
     # A gradient's dilation and padding fill in zeros, which do not count: along each axis, the
     # pairs of an output position and a tap that meet an element of the image.
     for axis, (before, _) in enumerate(params["padding"]):
@@ -477,10 +480,20 @@ def _convolution_flop(equation: Any) -> float:
     return total
 
 
+def plain_case(options: Options) -> Case:
+    """What the options say, past all ramp-ups: updates from the start, the final epsilon."""
+    precision = networks.compute_type(options.settings.precision).name
+    settings = dataclasses.replace(
+        options.settings, learning_starts=0, epsilon_decay_steps=0, precision=precision
+    )
+    return Case(options.preset, options.game, options.agent, options.protocol, settings)
+
+
 def sweep_cases(options: Options) -> list[Case]:
     """One case for each value of the sweep."""
-    sweep, settings = str(options.sweep), in_learning_phase(options.settings)
-    parts = ("emulator", "act", "learn", "loop")
+    sweep, plain = str(options.sweep), plain_case(options)
+    plain = plain._replace(parts=("emulator", "act", "learn", "loop"))
+    settings = plain.settings
     if sweep == "threads" and names.find_atari(options.game) is None:
         raise UserError(f"--sweep threads is about the Atari emulator, not {options.game}")
     field = {"games": "num_envs", "batch": "batch_size", "replay": "replay_capacity"}.get(sweep)
@@ -499,7 +512,9 @@ def sweep_cases(options: Options) -> list[Case]:
             number: dict[str, Any] = {field: int(value)}
             changed, threads = dataclasses.replace(settings, **number), None
         check_settings(changed)
-        cases.append(Case(f"{sweep} {value}", options.game, changed, parts, threads))
+        cases.append(
+            plain._replace(label=f"{sweep} {value}", settings=changed, num_threads=threads)
+        )
     return cases
 
 
@@ -507,11 +522,12 @@ def suite_cases(options: Options) -> list[Case]:
     """What the project has goals for (docs/performance.md), on a CPU or a GPU with 16 cores."""
 
     def case(label: str, goals: Mapping[str, float], **changes: Any) -> Case:
-        settings = dataclasses.replace(in_learning_phase(options.settings), **changes)
+        plain = plain_case(options)
+        settings = dataclasses.replace(plain.settings, **changes)
         if options.small:
             few = min(settings.num_envs, 8)
             settings = dataclasses.replace(settings, num_envs=few, replay_capacity=4_000)
-        return Case(label, options.game, settings, goals=goals)
+        return plain._replace(label=label, settings=settings, goals=goals)
 
     loop = {"loop_share_of_limit": 0.9}
     if options.suite == "cpu":
@@ -546,21 +562,24 @@ def measure_all(cases: Sequence[Case], options: Options) -> list[dict[str, Any]]
     points = []
     for case in cases:
         try:
-            points.append(measure(case, options))
+            points.append(measure(case, options.rounds, options.seconds))
             print("\n" + describe(points[-1]), flush=True)
         except DoesNotFitError as error:
             if len(cases) == 1:
                 raise
             print(f"\n{case.label} left out: {error}", flush=True)
+    if not points:
+        raise UserError("no value of the sweep fits into the free memory")
     return points
 
 
 def describe(point: Mapping[str, Any]) -> str:
     """One case as lines for a person."""
     settings, summary = point["settings"], point["summary"]
-    learning = f"batch {settings['batch_size']} per {settings['update_period']} agent steps"
-    if "learn" not in point["parts"]:
-        learning = "no updates"
+    learning = "no updates"
+    if "learn" in point["parts"]:
+        steps = summary["steps_per_update"]
+        learning = f"batch {settings['batch_size']} per {steps:g} agent steps"
     lines = [
         f"{point['label']}: {point['game']}, {settings['num_envs']} games, "
         f"{settings['precision']}, {learning}",
@@ -641,10 +660,10 @@ def draw(points: Sequence[Mapping[str, Any]], sweep: str, path: Path) -> None:
         raise UserError(f"--plot {path}: {error}") from error
 
 
-def profile(case: Case, options: Options, folder: Path) -> None:
+def profile(case: Case, seconds: float, folder: Path) -> None:
     """Write a trace of some calls of the learner, then of some vector steps of the loop."""
-    with prepared(case, options) as (_, parts):
-        calls = {name: calls_within(parts[name], options.seconds) for name in ("learn", "loop")}
+    with prepared(case) as (_, parts):
+        calls = {name: calls_within(parts[name], seconds) for name in ("learn", "loop")}
         with jax.profiler.trace(folder, create_perfetto_trace=True):
             for name in calls:
                 with jax.profiler.TraceAnnotation(name):
@@ -678,15 +697,15 @@ def compare(options: Options) -> dict[str, Any]:
             peer.turn(peers.WARM_UP)  # a peer that does not run says so now
             theirs.append(peer)
         for precision in ("float32", "bfloat16") if is_open else (settings.precision,):
-            changed = in_learning_phase(dataclasses.replace(settings, precision=precision))
-            case = Case(precision, options.game, changed)
-            _, parts = stack.enter_context(prepared(case, options))
+            changed = dataclasses.replace(settings, precision=precision)
+            case = plain_case(dataclasses.replace(options, settings=changed))
+            _, parts = stack.enter_context(prepared(case))
             ours.append(as_contender(f"dqnlab {precision}, {changed.num_envs} games", parts))
         turns = peers.take_turns([*ours, *theirs], options.steps, options.rounds)
     threads = options.peer_threads or os.environ.get("OMP_NUM_THREADS")
     return {
         "request": request,
-        "peer_omp_num_threads": threads and int(threads),
+        "peer_omp_num_threads": threads and str(threads),
         "contenders": {name: rates(of) for name, of in turns.items()},
         "times_as_fast": {
             us.name: {it.name: peers.ratio(turns[us.name], turns[it.name]) for it in theirs}
@@ -768,9 +787,9 @@ def main(args: list[str] | None = None) -> int:
         flush=True,
     )
     result: dict[str, Any] = {"machine": about, "settings": dataclasses.asdict(options.settings)}
-    one = Case(options.preset, options.game, in_learning_phase(options.settings))
+    plain = plain_case(options)
     if options.profile is not None:
-        profile(one, options, options.profile)
+        profile(plain, options.seconds, options.profile)
     elif options.against:
         try:
             result["comparison"] = compare(options)
@@ -779,14 +798,14 @@ def main(args: list[str] | None = None) -> int:
         print(describe_comparison(result["comparison"]))
     else:
         sweep, suite = options.sweep, options.suite
-        cases = sweep_cases(options) if sweep else suite_cases(options) if suite else [one]
-        result["points"] = points = measure_all(cases, options)
+        cases = sweep_cases(options) if sweep else suite_cases(options) if suite else [plain]
+        result["points"] = measure_all(cases, options)
         if len(cases) > 1:
-            print("\n" + table(points))
-        if options.plot is not None and sweep is not None:
-            draw(points, sweep, options.plot)
+            print("\n" + table(result["points"]))
     if options.json is not None:
         run_folder.write_json(options.json, result)
+    if options.plot is not None and options.sweep is not None:
+        draw(result["points"], options.sweep, options.plot)
     return 0
 
 

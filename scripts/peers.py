@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple, Sequence  # noqa: UP035 (older Pythons)
 
 # Steps before the first update of a peer, and of the turn that is not counted: it compiles.
-LEARNING_STARTS, WARM_UP = 100, 400
+LEARNING_STARTS, WARM_UP = 100, 200
 
 
 class PeerError(Exception):
@@ -120,6 +120,8 @@ def start(
             text=True,
         )
     except OSError as error:
+        log.close()
+        folder.cleanup()
         raise PeerError(f"--peer-python {python} cannot be run: {error.strerror}") from error
     assert process.stdin is not None
     assert process.stdout is not None

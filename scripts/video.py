@@ -1,5 +1,6 @@
 """A game seen as a person sees it: full resolution, in colour, as an MP4 file."""
 
+import warnings
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -63,5 +64,8 @@ def _open(path: Path, shape: tuple[int, int]) -> imageio_ffmpeg.write_frames:
         macro_block_size=1,
         ffmpeg_log_level="error",
     )
-    writer.send(None)
+    with warnings.catch_warnings():
+        # JAX warns of forks; this one becomes ffmpeg at once and touches nothing of JAX's.
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+        writer.send(None)
     return writer

@@ -83,9 +83,7 @@ class LayerNormHead(hk.Module):
         return Dense(self._num_actions, self._dtype, name="q")(x)
 
 
-_HE_NORMAL = hk.initializers.VarianceScaling(
-    2.0, "fan_in", "truncated_normal"
-)
+_HE_NORMAL = hk.initializers.VarianceScaling(2.0, "fan_in", "truncated_normal")
 
 
 # A function: layers made by a method that is called twice would share their weights.

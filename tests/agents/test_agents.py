@@ -103,10 +103,11 @@ def cell(request):
 def test_learns_catch_from_pixels_within_a_minute_and_compiles_once(cell):
     run, env = cell.begin(0), envs.make("catch", cell.settings.num_envs)
     agent = registry.make(cell.name, cell.settings, env.spec)
-    for steps in itertools.count(step=ROWS * cell.settings.num_envs):
+    per_launch = ROWS * cell.settings.num_envs
+    for steps in itertools.count(per_launch, per_launch):
         seconds = time.process_time() - cell.started
         # Seconds of both cores: half of what a minute on two cores is.
-        assert seconds < 60, f"{steps} agent steps, mean return {run.driver.tracker.mean(50)}"
+        assert seconds < 60, f"before step {steps}: return {run.driver.tracker.mean(50)}"
         run = run.advance(ROWS)
         if (run.driver.tracker.mean(50) or -1) < 0.6:
             continue
@@ -117,7 +118,9 @@ def test_learns_catch_from_pixels_within_a_minute_and_compiles_once(cell):
         score = evaluation.summary(episodes)["mean"]
         if score >= 0.9:
             break
-    print(f"{cell.name} {cell.settings.replay}: {score:.2f} in {seconds:.1f} CPU seconds, {steps}")
+    print(
+        f"{cell.name} {cell.settings.replay}: {score:.2f} in {seconds:.1f} CPU seconds, {steps} steps"
+    )
     assert run.driver.compilations() == (1, 1)
     assert int(run.state.bad_update) == runner.NEVER
 

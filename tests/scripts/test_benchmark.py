@@ -1,5 +1,6 @@
 """The benchmark measures what it says: real tiny runs, and its arithmetic by hand."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -15,8 +16,10 @@ from scripts import benchmark, peers, startup
 from scripts.peers import Contender, Turn
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = "--device cpu --rounds 2 --seconds 0.02 --num-envs 2 --replay-capacity 400".split()
-CATCH = [*TINY, "--game", "catch", "--hidden", "16"]
+TINY = ("--device cpu --rounds 2 --seconds 0.02 --num-envs 2").split()
+# A comparison's own settings: what is compiled for the one test is there for the other.
+NATURE = (*TINY, *("--replay-capacity 50000 --n-step 1 --torso nature --precision float32").split())
+MLP = (*TINY, *("--replay-capacity 400 --torso mlp --hidden 16").split())
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +34,7 @@ def assert_positive(row: dict[str, object]) -> None:
 
 
 def test_a_run_measures_every_part_of_training_on_real_pong(tmp_path):
-    done = run(*TINY, "--json", str(tmp_path / "all.json"))
+    done = run(*NATURE, "--json", str(tmp_path / "all.json"))
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "all.json").read_text())
     (point,) = result["points"]
@@ -47,7 +50,7 @@ def test_a_run_measures_every_part_of_training_on_real_pong(tmp_path):
     # more, less the first layer's gradient of its input (6.55).
     assert summary["gflop_per_update"] == pytest.approx(32 * (4 * 18.69 - 6.55) / 1e3, rel=1e-3)
     assert summary["frames_per_second"] == pytest.approx(4 * summary["loop_steps_per_second"])
-    assert summary["host_peak_bytes"] > summary["replay_bytes"] > 400 * 84 * 84
+    assert summary["host_peak_bytes"] > summary["replay_bytes"] > 50_000 * 84 * 84
     assert point["settings"]["num_envs"] == 2
     machine = result["machine"]
     assert machine["cores"] >= 1
@@ -56,23 +59,37 @@ def test_a_run_measures_every_part_of_training_on_real_pong(tmp_path):
 
 
 def test_a_sweep_gives_a_table_and_a_figure(tmp_path):
-    files = ["--plot", str(tmp_path / "batch.png"), "--json", str(tmp_path / "batch.json")]
-    done = run(*CATCH, "--sweep", "batch", "--values", "8", "16", *files)
+    files = ["--plot", str(tmp_path / "threads.png"), "--json", str(tmp_path / "threads.json")]
+    done = run(*MLP, "--sweep", "threads", "--values", "1", "2", *files)
     assert done.returncode == 0, done.stderr
-    points = json.loads((tmp_path / "batch.json").read_text())["points"]
-    assert [point["settings"]["batch_size"] for point in points] == [8, 16]
-    flop = [point["summary"]["gflop_per_update"] for point in points]
-    assert flop[1] == pytest.approx(2 * flop[0])
+    points = json.loads((tmp_path / "threads.json").read_text())["points"]
+    assert [point["emulator_threads"] for point in points] == [1, 2]
     for point in points:
         for row in point["parts"].values():
             assert_positive(row)
     table = done.stdout.split("\n\n")[-1].splitlines()
-    assert [line.split()[:2] for line in table[1:]] == [["batch", "8"], ["batch", "16"]]
-    assert (tmp_path / "batch.png").read_bytes().startswith(b"\x89PNG")
+    assert [line.split()[:2] for line in table[1:]] == [["threads", "1"], ["threads", "2"]]
+    assert (tmp_path / "threads.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "field", "values"),
+    [
+        ("games", "num_envs", [1, 256]),
+        ("batch", "batch_size", [32, 1024]),
+        ("replay", "replay_capacity", [10_000, 4_000_000]),
+        ("precision", "precision", ["float32", "bfloat16"]),
+    ],
+)
+def test_a_sweep_changes_one_setting_from_case_to_case(sweep, field, values):
+    cases = benchmark.sweep_cases(benchmark.parse(["--sweep", sweep]))
+    assert [getattr(case.settings, field) for case in (cases[0], cases[-1])] == values
+    same = {dataclasses.replace(case.settings, **{field: values[0]}) for case in cases}
+    assert len(same) == 1
 
 
 def test_a_profile_is_a_trace_that_perfetto_can_load(tmp_path):
-    done = run(*CATCH, "--profile", str(tmp_path))
+    done = run(*MLP, "--profile", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("plugins/profile/*/perfetto_trace.json.gz"))) == 1
     assert "https://ui.perfetto.dev" in done.stdout
@@ -104,15 +121,15 @@ def test_a_peer_takes_turns_with_us(tmp_path, monkeypatch):
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     comparison = tmp_path / "peer.json"
-    args = "--against sb3 --peer-envs 6 --steps 20 --peer-threads 1 --precision float32".split()
-    done = run(*TINY, *args, "--json", str(comparison))
+    args = ("--against", "sb3", "--peer-envs", "6", "--peer-threads", "1", "--steps", "20")
+    done = run(*NATURE, *args, "--json", str(comparison))
     assert done.returncode == 0, done.stderr
     result = json.loads(comparison.read_text())["comparison"]
     assert list(result["contenders"]) == ["dqnlab float32, 2 games", "sb3, 6 games"]
     for row in result["contenders"].values():
         assert_positive(row)
         assert all(turn["units"] >= 20 for turn in row["turns"])
-    assert result["peer_omp_num_threads"] == 1
+    assert result["peer_omp_num_threads"] == "1"
     assert 0 < result["times_as_fast"]["dqnlab float32, 2 games"]["sb3, 6 games"] < 1
 
 
@@ -130,6 +147,8 @@ def test_a_peer_that_is_not_installed_is_one_line_with_the_command_that_installs
         (["--rounds", "0"], "--rounds is 0"),
         (["--seconds", "nan"], "--seconds is nan"),
         (["--plot", "a.png"], "--sweep"),
+        (["--plot", "a.txt", "--sweep", "games"], ".png or .svg"),
+        (["--json", "nowhere/a.json"], "nowhere"),
         (["--sweep", "games", "--suite", "cpu"], "choose one"),
         (["--against", "sb4"], "sb3|cleanrl|dopamine|dqn_zoo"),
         (["--against", "sb3", "--game", "catch"], "Atari"),
@@ -221,8 +240,7 @@ def test_flop_of_a_choice_between_platforms_is_that_of_the_cheapest():
 
 @pytest.mark.slow
 def test_the_gpu_suite_can_be_tried_at_small_size(tmp_path):
-    args = "--suite gpu --small --device cpu --rounds 1 --seconds 0.05".split()
-    done = run(*args, "--json", str(tmp_path / "suite.json"))
+    done = run(*TINY, "--suite", "gpu", "--small", "--json", str(tmp_path / "suite.json"))
     assert done.returncode == 0, done.stderr
     points = json.loads((tmp_path / "suite.json").read_text())["points"]
     assert len(points) == 4
