@@ -118,9 +118,8 @@ def test_learns_catch_from_pixels_within_a_minute_and_compiles_once(cell):
         score = evaluation.summary(episodes)["mean"]
         if score >= 0.9:
             break
-    print(
-        f"{cell.name} {cell.settings.replay}: {score:.2f} in {seconds:.1f} CPU seconds, {steps} steps"
-    )
+    what = f"{cell.name} {cell.settings.replay}"
+    print(f"{what}: {score:.2f} in {seconds:.1f} CPU seconds, {steps} steps")
     assert run.driver.compilations() == (1, 1)
     assert int(run.state.bad_update) == runner.NEVER
 

@@ -24,7 +24,7 @@ MLP = (*TINY, *("--replay-capacity 400 --torso mlp --hidden 16").split())
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "scripts/benchmark.py", *args]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 def assert_positive(row: dict[str, object]) -> None:

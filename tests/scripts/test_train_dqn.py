@@ -61,7 +61,7 @@ def test_a_longer_frames_goes_on_with_a_finished_run(short_run):
     ("args", "says"),
     [
         (["--game", "Pongg"], "did you mean Pong"),
-        (["--agent", "dpn"], "did you mean dqn"),
+        (["--agent", "dqnn"], "did you mean dqn"),
         (["--preset", "labtop"], "did you mean laptop"),
         (["--protocol", "machado"], "did you mean machado2018"),
         (["--num-envs", "0"], "num_envs is 0"),

@@ -65,7 +65,7 @@ def model_transition(steps, actions, row, game, stack, n_step):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     rows=st.integers(8, 60),
