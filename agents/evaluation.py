@@ -97,7 +97,7 @@ def evaluate(
 
 
 def summary(episodes: list[Episode], bootstrap_seed: int = 0) -> dict[str, Any]:
-    """Mean, median, std, min, max, and a 95 % bootstrap interval of the mean (percentile method)."""
+    """Mean, median, std, min, max and a 95 % bootstrap interval of the mean (percentiles)."""
     scores = np.array([episode.score for episode in episodes])
     rng = np.random.default_rng(bootstrap_seed)
     means = rng.choice(scores, size=(10_000, len(scores))).mean(axis=1)

@@ -12,7 +12,15 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from scripts import benchmark, peers, startup
+from dqnlab.types import UserError
+from scripts import (
+    benchmark,
+    benchmark_flop,
+    benchmark_options,
+    benchmark_parts,
+    peers,
+    startup,
+)
 from scripts.peers import Contender, Turn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +46,7 @@ def test_a_run_measures_every_part_of_training_on_real_pong(tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "all.json").read_text())
     (point,) = result["points"]
-    assert tuple(point["parts"]) == benchmark.PARTS
+    assert tuple(point["parts"]) == benchmark_parts.PARTS
     for name, row in point["parts"].items():
         assert_positive(row)
         assert len(row["turns"]) == 2
@@ -82,7 +90,7 @@ def test_a_sweep_gives_a_table_and_a_figure(tmp_path):
     ],
 )
 def test_a_sweep_changes_one_setting_from_case_to_case(sweep, field, values):
-    cases = benchmark.sweep_cases(benchmark.parse(["--sweep", sweep]))
+    cases = benchmark_options.sweep_cases(benchmark_options.parse(["--sweep", sweep]))
     assert [getattr(case.settings, field) for case in (cases[0], cases[-1])] == values
     same = {dataclasses.replace(case.settings, **{field: values[0]}) for case in cases}
     assert len(same) == 1
@@ -175,8 +183,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(args, said, capsys):
     ],
 )
 def test_a_sweep_over_impossible_values_is_refused(args, said):
-    with pytest.raises(benchmark.UserError, match=said):
-        benchmark.sweep_cases(benchmark.parse(args))
+    with pytest.raises(UserError, match=said):
+        benchmark_options.sweep_cases(benchmark_options.parse(args))
 
 
 def test_an_unknown_option_is_exit_code_2(capsys):
@@ -205,7 +213,7 @@ def test_peers_alternate_and_the_ratio_is_the_median_over_the_rounds():
 
 
 def flop(function, *args) -> float:
-    return benchmark.count_flop(jax.make_jaxpr(function)(*args).jaxpr)
+    return benchmark_flop.count_flop(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def test_flop_of_products_in_a_loop():

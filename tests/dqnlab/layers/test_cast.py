@@ -51,6 +51,4 @@ def test_dense_and_its_gradients_are_those_of_a_matrix_product(dtype, tolerance)
     np.testing.assert_allclose(net.apply(params, x), plain(params, x), atol=tolerance)
     ours = jax.grad(loss(net.apply), argnums=(0, 1))(params, x)
     theirs = jax.grad(loss(plain), argnums=(0, 1))(params, x)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=3 * tolerance), ours, theirs
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3 * tolerance), ours, theirs)

@@ -1,0 +1,195 @@
+"""The options of benchmark.py, and the cases that they stand for."""
+
+import argparse
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from agents import networks, presets
+from agents.settings import Settings
+from agents.settings import check as check_settings
+from dqnlab.types import UserError
+from envs import names
+from scripts import peers
+from scripts.benchmark_parts import Case
+
+SWEEPS: dict[str, tuple[str, ...]] = {
+    "games": ("1", "2", "4", "8", "16", "32", "64", "128", "256"),
+    "batch": ("32", "64", "128", "256", "512", "1024"),
+    "precision": ("float32", "bfloat16"),
+    "threads": ("1", "2", "4", "8", "16", "32"),
+    "replay": ("10000", "30000", "100000", "300000", "1000000", "4000000"),
+}
+AXES = {
+    "games": "games side by side",
+    "batch": "transitions per update",
+    "precision": "compute type of the network",
+    "threads": "threads of the emulator",
+    "replay": "frames in the replay",
+}
+_NEVER = 10**9  # agent steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to measure, and with which settings of train_dqn.py."""
+
+    game: str = "Pong"
+    """Atari game in any usual spelling, catch, cue, or a Gymnasium id such as CartPole-v1."""
+    agent: str = "dqn"
+    """Name of the agent."""
+    preset: str = "laptop"
+    """Set of hyperparameters: laptop, or one published for the agent."""
+    protocol: str = "machado2018"
+    """Rules of the game: machado2018, nature2015 or atari100k."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where the network lives."""
+    rounds: int = 5
+    """Turns of each part; they take turns because other users of a machine come and go."""
+    seconds: float = 1.0
+    """Seconds of one turn, about."""
+    sweep: Literal["games", "batch", "precision", "threads", "replay"] | None = None
+    """Measure at several values of one setting; threads are the emulator's."""
+    values: tuple[str, ...] = ()
+    """Values of the sweep, instead of its own."""
+    suite: Literal["gpu", "cpu"] | None = None
+    """Measure what the project has goals for on such a machine."""
+    small: bool = False
+    """The suite with few games and a small replay, to try it where no such machine is at hand."""
+    against: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
+    """Peer to compare with, and where it is: sb3 or dopamine (installed in --peer-python), cleanrl
+    PATH (checkout, or its dqn_atari.py or dqn_atari_jax.py), dqn_zoo PATH. May be repeated."""
+    peer_python: str = sys.executable
+    """Interpreter that has the peers installed."""
+    peer_envs: tuple[int, ...] = (1, 8)
+    """Games at once in peers that can play several (sb3); each number is a contender."""
+    peer_threads: int | None = None
+    """OMP_NUM_THREADS of the peers; 1 on a busy machine. Default: as the environment has it."""
+    steps: int = 1_000
+    """Agent steps in one turn of a comparison with peers."""
+    profile: Path | None = None
+    """Folder for a trace of some updates and steps, for TensorBoard or Perfetto."""
+    plot: Path | None = None
+    """Draw the sweep to this .png or .svg file."""
+    json: Path | None = None
+    """Write everything measured to this file."""
+    settings: tyro.conf.OmitArgPrefixes[Settings] = dataclasses.field(default_factory=Settings)
+
+
+def parse(args: list[str], description: str | None = None) -> Options:
+    """The command line; defaults are the preset's. UserError for what is out of range."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--agent", default="dqn")
+    first.add_argument("--preset", default="laptop")
+    chosen, _ = first.parse_known_args(args)
+    default = Options(settings=presets.preset(chosen.agent, chosen.preset))
+    options: Options = tyro.cli(Options, args=args, default=default, description=description)
+    for name in ("rounds", "seconds", "steps"):
+        if not 0 < getattr(options, name) < math.inf:
+            raise UserError(f"--{name} is {getattr(options, name)}; it must be above 0")
+    if min((*options.peer_envs, options.peer_threads or 1)) < 1:
+        raise UserError("--peer-envs and --peer-threads take integers of at least 1")
+    modes = ("sweep", "suite", "against", "profile")
+    given = [f"--{name}" for name in modes if getattr(options, name)]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} are different measurements: choose one")
+    for name in ("plot", "values"):
+        if getattr(options, name) and options.sweep is None:
+            raise UserError(f"--{name} belongs to a sweep: add --sweep {'|'.join(SWEEPS)}")
+    for path in (options.plot, options.json):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"{path}: there is no folder {path.absolute().parent}")
+    if options.plot is not None and options.plot.suffix not in (".png", ".svg"):
+        raise UserError(f"--plot {options.plot}: .png or .svg")
+    for words in options.against:
+        if not 1 <= len(words) <= 2 or words[0] not in peers.PEERS:
+            allowed = "|".join(peers.PEERS)
+            raise UserError(f"--against {' '.join(words)}: it takes {allowed}, then a path or none")
+    is_plain = options.agent == "dqn" and names.find_atari(options.game) is not None
+    if options.against and not is_plain:
+        raise UserError("--against compares --agent dqn on an Atari game, which all peers have")
+    check_settings(options.settings)
+    return options
+
+
+def plain_case(options: Options) -> Case:
+    """What the options say, past all ramp-ups: updates from the start, the final epsilon."""
+    precision = networks.compute_type(options.settings.precision).name
+    settings = dataclasses.replace(
+        options.settings, learning_starts=0, epsilon_decay_steps=0, precision=precision
+    )
+    return Case(options.preset, options.game, options.agent, options.protocol, settings)
+
+
+def sweep_cases(options: Options) -> list[Case]:
+    """One case for each value of the sweep."""
+    sweep, plain = str(options.sweep), plain_case(options)
+    plain = plain._replace(parts=("emulator", "act", "learn", "loop"))
+    settings = plain.settings
+    if sweep == "threads" and names.find_atari(options.game) is None:
+        raise UserError(f"--sweep threads is about the Atari emulator, not {options.game}")
+    field = {"games": "num_envs", "batch": "batch_size", "replay": "replay_capacity"}.get(sweep)
+    values = SWEEPS[sweep]
+    if sweep == "threads":
+        values = tuple(v for v in values if int(v) <= 2 * len(os.sched_getaffinity(0)))
+    cases = []
+    for value in options.values or values:
+        if sweep == "precision":
+            changed, threads = dataclasses.replace(settings, precision=value), None
+        elif not value.isdecimal():
+            raise UserError(f"--values {value}: --sweep {sweep} takes integers of at least 1")
+        elif field is None:
+            changed, threads = settings, int(value)
+        else:
+            number: dict[str, Any] = {field: int(value)}
+            changed, threads = dataclasses.replace(settings, **number), None
+        check_settings(changed)
+        cases.append(
+            plain._replace(label=f"{sweep} {value}", settings=changed, num_threads=threads)
+        )
+    return cases
+
+
+def suite_cases(options: Options) -> list[Case]:
+    """What the project has goals for (docs/performance.md), on a CPU or a GPU with 16 cores."""
+
+    def case(label: str, goals: Mapping[str, float], **changes: Any) -> Case:
+        plain = plain_case(options)
+        settings = dataclasses.replace(plain.settings, **changes)
+        if options.small:
+            few = min(settings.num_envs, 8)
+            settings = dataclasses.replace(settings, num_envs=few, replay_capacity=4_000)
+        return plain._replace(label=label, settings=settings, goals=goals)
+
+    loop = {"loop_share_of_limit": 0.9}
+    if options.suite == "cpu":
+        return [
+            case("float32", {"learn_share_of_products": 0.5, **loop}, precision="float32"),
+            case("bfloat16", loop, precision="bfloat16"),
+        ]
+    million = {"replay_capacity": 1_000_000}
+    per_64 = {"batch_size": 256, "update_period": 64, "target_update_period": 6_400}
+    per_row = {"batch_size": 256, "update_period": 4_096, "target_update_period": 40_960}
+    acting = {"frames_per_second": 200_000}
+    return [
+        case("acting only", acting, num_envs=256, learning_starts=_NEVER, **million)._replace(
+            parts=("emulator", "act", "loop")
+        ),
+        case("batch 32 per 4 steps", {"frames_per_second": 20_000}, num_envs=64, **million),
+        case(
+            "batch 256 per 64 steps",
+            {"frames_per_second": 100_000},
+            num_envs=128,
+            **per_64,
+            **million,
+        ),
+        case(
+            "Catch", {"frames_per_second": 5_000_000}, num_envs=4_096, **per_row, **million
+        )._replace(game="catch"),
+    ]
