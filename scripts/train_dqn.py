@@ -6,6 +6,7 @@ python scripts/train_dqn.py --list    all agents with their presets, papers and 
 """
 
 import dataclasses
+import os
 import sys
 import time
 from pathlib import Path
@@ -64,7 +65,8 @@ def main(args: list[str] | None = None) -> int:
                 train(run, interrupts, progress, writer)
             progress.close()
             if interrupts.is_set():
-                progress.say(f"saved; go on with: python scripts/train_dqn.py --resume {run_dir}")
+                python = os.path.relpath(sys.executable)
+                progress.say(f"saved; go on with: {python} scripts/train_dqn.py --resume {run_dir}")
             elif options.eval_episodes:
                 finish(run, progress)
         finally:
