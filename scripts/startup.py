@@ -44,16 +44,24 @@ def select_device(name: str) -> str:
     return f"{devices[0].device_kind} ({devices[0].platform}), {len(os.sched_getaffinity(0))} cores"
 
 
-def _keep_compiled_programs() -> None:
-    # JAX trusts this cache: whoever can write to it can run code. Hence the user's own cache
-    # folder, closed to others, and never a run folder, which people pass around.
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = root / "dqnlab" / "jax"
+def cache_folder() -> Path | None:
+    """Where compiled programs are kept between starts; None where no folder can be made.
+
+    JAX trusts this cache: whoever can write to it can run code. Hence the user's own cache
+    folder, closed to others, and never a run folder, which people pass around.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
-        return  # a read-only home only costs the compilation time
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        path = Path(folder) if folder else root / "dqnlab" / "jax"
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (OSError, RuntimeError):  # a read-only or missing home only costs compilation time
+        return None
+    return path
+
+
+def _keep_compiled_programs() -> None:
+    folder = cache_folder()
+    if folder is not None and not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import psutil
 
 from agents import driver as drivers
 from agents import policy, registry, runner, saving
@@ -17,7 +16,7 @@ from dqnlab.checkpoint import Segment
 from dqnlab.metrics import MetricsWriter
 from dqnlab.train import TrainState
 from dqnlab.types import Env, UserError
-from scripts import evaluate, video
+from scripts import evaluate, memory, video
 from scripts.console import Progress
 from scripts.interrupts import Interrupts
 from scripts.options import Options
@@ -210,7 +209,7 @@ def describe(run: Run, device: str) -> str:
     """What is about to happen, the replay's memory included. UserError where it cannot fit."""
     settings, spec = run.options.settings, run.spec
     replay_bytes = rings.num_bytes(spec, settings.replay_capacity)
-    available = psutil.virtual_memory().available
+    available = memory.available()
     if jax.devices()[0].platform == "cpu" and replay_bytes > available:
         fits = int(settings.replay_capacity * 0.8 * available / replay_bytes)
         raise UserError(
