@@ -19,7 +19,7 @@ def make(settings: Settings, spec: EnvSpec) -> Agent:
     def forward(obs: Array, is_training: bool, first: Array, core: PyTree) -> tuple[Array, PyTree]:
         # obs[T, B, ...]: torso and head see all T * B frames at once, only the LSTM has a loop.
         features = torso(obs.reshape(-1, *obs.shape[2:]), is_training).reshape(*first.shape, -1)
-        memory, core = lstm.LSTM(settings.hidden, dtype)(features, first, core)
+        memory, core = lstm.LSTM(settings.hidden, dtype)(features, core, first=first)
         q = networks.make_head(settings, spec)(memory.reshape(-1, settings.hidden), is_training)
         return q.reshape(*first.shape, -1), core  # [T, B, A], [B, ...]
 

@@ -1,13 +1,12 @@
-"""An LSTM over whole sequences, which forgets where a new episode begins."""
+"""The LSTM (Hochreiter & Schmidhuber 1997), with Haiku's equations, over whole sequences."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from dqnlab.layers.dense import Dense
+from dqnlab.layers import recurrent
 from dqnlab.types import Array
 
 
@@ -19,42 +18,46 @@ class LSTMState(NamedTuple):
 
 
 def zero_state(batch_size: int, hidden_size: int) -> LSTMState:
-    """What every episode starts with."""
+    """What every sequence and every episode starts with."""
     return LSTMState(*(jnp.zeros((batch_size, hidden_size), jnp.float32) for _ in range(2)))
 
 
 class LSTM(hk.Module):
-    """The equations and initialisation of `hk.LSTM`, for sequences of many short episodes.
+    """c_t = sigmoid(f + 1) c_{t-1} + sigmoid(i) tanh(g); h_t = sigmoid(o) tanh(c_t).
 
-    All inputs are multiplied by their weights in one product before the loop over time, which is
-    left with a product of [B, H] and [H, 4H] a step. That one is always float32: small, and its
-    gradient is a sum over time, which bfloat16 would round at every step.
+    Equations and initialisation of `hk.LSTM`: the 1 beside the forget gate is a constant, not in
+    the bias, so that cells remember from the start; with weights from a library without it, take 1
+    off the bias of f. The columns are i, g, f, o.
     """
 
-    def __init__(self, hidden_size: int, dtype: jnp.dtype = jnp.float32, name: str | None = None):
+    def __init__(
+        self,
+        hidden_size: int,
+        dtype: jnp.dtype = jnp.float32,
+        w_hidden_init: hk.initializers.Initializer | None = None,
+        name: str | None = None,
+    ):
         super().__init__(name=name)
         self._hidden_size = hidden_size
         self._dtype = dtype
+        self._w_hidden_init = w_hidden_init
 
-    def __call__(self, x: Array, first: Array, state: LSTMState) -> tuple[Array, LSTMState]:
-        """Run over x [T, B, D] -> (float32[T, B, H], the state after the last step).
+    def __call__(
+        self, x: Array, state: LSTMState | None = None, **options: Unpack[recurrent.Options]
+    ) -> tuple[Array, LSTMState]:
+        """x [T, B, D] -> (float32[T, B, H], the state after the last step).
 
-        Where first, bool[T, B], the state before that step is zero.
+        `recurrent.Options` says what else a call takes: `first`, `mask` and more.
         """
-        (steps, batch, size), gates = x.shape, 4 * self._hidden_size
-        init = hk.initializers.TruncatedNormal((size + self._hidden_size) ** -0.5)
-        flat = x.reshape(steps * batch, size)
-        from_input = Dense(gates, self._dtype, w_init=init, name="input")(flat)
-        w = hk.get_parameter("w_hidden", (self._hidden_size, gates), jnp.float32, init=init)
+        return recurrent.run(
+            _CELL, self._hidden_size, x, state, self._dtype, self._w_hidden_init, options
+        )
 
-        def step(state: LSTMState, inputs: tuple[Array, Array]) -> tuple[LSTMState, Array]:
-            from_x, is_kept = inputs
-            hidden, cell = (x * jnp.broadcast_to(is_kept[:, None], x.shape) for x in state)
-            i, g, f, o = jnp.split(from_x + hidden @ w, 4, axis=-1)
-            cell = jax.nn.sigmoid(f + 1.0) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-            hidden = jax.nn.sigmoid(o) * jnp.tanh(cell)
-            return LSTMState(hidden, cell), hidden
 
-        inputs = (from_input.reshape(steps, batch, gates), 1.0 - first.astype(jnp.float32))
-        state, hidden = lax.scan(step, state, inputs)
-        return hidden, state
+def _step(products: recurrent.Products, state: LSTMState, inputs: recurrent.Blocks) -> LSTMState:
+    i, g, f, o = jnp.split(inputs[0] + products[0](state.hidden), 4, axis=-1)
+    cell = jax.nn.sigmoid(f + 1.0) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)
+
+
+_CELL = recurrent.Cell(_step, (4,), zero_state)

@@ -16,7 +16,9 @@ STATE = LSTMState(*(jnp.asarray(RNG.normal(size=(B, H)), jnp.float32) for _ in r
 
 
 def network(dtype):
-    return hk.without_apply_rng(hk.transform(lambda *args: LSTM(H, dtype)(*args)))
+    return hk.without_apply_rng(
+        hk.transform(lambda x, first, state: LSTM(H, dtype)(x, state, first=first))
+    )
 
 
 def haikus(params, x, state):
