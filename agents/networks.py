@@ -53,7 +53,9 @@ def make_torso(settings: Settings, spec: EnvSpec) -> Forward:
             )(obs, is_training)
         if settings.layer_norm:
             return (LayerNormNature if name == "nature" else LayerNormMLP)(dtype=dtype)(obs)
-        return (NatureTorso if name == "nature" else MLP)(dtype=dtype)(obs)
+        if name == "nature":
+            return NatureTorso(dtype, settings.torso_padding.upper())(obs)
+        return MLP(dtype=dtype)(obs)
 
     return torso
 

@@ -52,8 +52,7 @@ _ZOO_ADAM = replace(
 )
 _ZOO_DOUBLE = replace(_ZOO, double=True, target_update_period=30_000)  # 1.2e5 frames
 
-# Dopamine's JAX DQN (dqn.gin), the "Adam + MSE" baseline. Its convolutions pad their input (SAME),
-# which gives 7,744 features; ours are those of Nature DQN and give 3,136.
+# Dopamine's JAX DQN (dqn.gin), the "Adam + MSE" baseline.
 _DOPAMINE = Settings(
     num_envs=1,
     batch_size=32,
@@ -68,6 +67,7 @@ _DOPAMINE = Settings(
     epsilon_decay_steps=250_000,
     evaluation_epsilon=0.001,
     initializer="glorot_uniform",  # dopamine/jax/networks.py
+    torso_padding="same",  # Flax's default: 7,744 features
     precision="float32",
     optimizer="adam",
     learning_rate=6.25e-5,

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 TORSOS = ("auto", "auto_impala", "nature", "impala", "mlp")
 PRECISIONS = ("auto", "float32", "bfloat16")
+PADDINGS = ("valid", "same")
 INITIALIZERS = ("fan_in_uniform", "glorot_uniform", "dopamine_uniform")
 REPLAYS = ("uniform", "prioritized", "sequence", "prioritized_sequence", "rollout")
 MUNCHAUSEN_POLICIES = ("target", "online")
@@ -85,6 +86,8 @@ class Settings:
     torso: str = "auto"
     """nature or impala (conv nets) or mlp. auto: nature for images of 36 pixels and more, else mlp;
     auto_impala: the same with impala."""
+    torso_padding: str = "valid"
+    """Padding of nature's convolutions: valid, none, as published; same, zeros, as in Dopamine."""
     torso_width: int = 1
     """Factor on the channels of impala (16, 32, 32)."""
     pool_size: int | None = None
@@ -210,6 +213,7 @@ _NONE_OR_ABOVE_ZERO = (
 )
 _CHOICES = {
     "torso": TORSOS,
+    "torso_padding": PADDINGS,
     "initializer": INITIALIZERS,
     "precision": PRECISIONS,
     "replay": REPLAYS,
@@ -259,6 +263,8 @@ def check(settings: Settings) -> None:
     is_multiple = s.target_update_period % s.update_period == 0
     multiple = f"a multiple of update_period ({s.update_period})"
     _require(is_multiple, s, "target_update_period", multiple)
+    is_plain = s.torso_padding == "valid" or not s.layer_norm
+    _require(is_plain, s, "torso_padding", "valid with layer_norm")
     is_one = not (s.double and s.munchausen_alpha)
     _require(is_one, s, "double", "off with Munchausen targets, which average over all actions")
 

@@ -32,12 +32,16 @@ class NatureTorso(hk.Module):
     """The three convolutions of Nature DQN (Mnih et al. 2015): 32 8x8/4, 64 4x4/2, 64 3x3/1.
 
     Takes [B, H, W, C] with H, W >= 36, uint8 (divided by 255) or float; [B, 84, 84, C] gives
-    [B, 3136]. The dense layer of 512 units belongs to the head, which may need two of them.
+    [B, 3136], or [B, 7744] with padding "SAME" (Dopamine). The dense layer of 512 units belongs
+    to the head, which may need two of them.
     """
 
-    def __init__(self, dtype: jnp.dtype = jnp.float32, name: str | None = None):
+    def __init__(
+        self, dtype: jnp.dtype = jnp.float32, padding: str = "VALID", name: str | None = None
+    ):
         super().__init__(name=name)
         self._dtype = dtype
+        self._padding = padding
 
     def __call__(self, obs: Array) -> Array:
         """[B, H, W, C] -> [B, features]; ValueError for frames under 36 x 36."""
@@ -50,7 +54,7 @@ class NatureTorso(hk.Module):
                 channels,
                 kernel,
                 stride,
-                padding="VALID",
+                padding=self._padding,
                 w_init=init,
                 b_init=init,
                 dtype=self._dtype,

@@ -277,6 +277,7 @@ def test_parameter_counts_are_the_papers():
 
     # Nature DQN: 8,224 + 32,832 + 36,928 + 3136 * 512 + 512 + 513 * 18.
     assert count("dqn", "nature") == (1_693_362, 0)
+    assert count("dqn", "dopamine") == (8_224 + 32_832 + 36_928 + 7_744 * 512 + 512 + 9_234, 0)
     # BTR: 2.91 M without the scales of the noise, of which there is one for each noisy parameter.
     assert count("btr", "paper") == (2_908_851, 2_370_067)
 
