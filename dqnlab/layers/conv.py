@@ -151,7 +151,8 @@ def _kernel_to_depth(w: jax.Array, strides: tuple[int, int]) -> jax.Array:
 def space_to_depth(x: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """[B, H, W, C] -> [B, H/s, W/s, s*s*C]; H and W are multiples of the strides."""
     (sy, sx), (b, h, w, c) = strides, x.shape
-    if x.dtype == jnp.uint8 and c % 4 == 0:  # four bytes at a time: a quarter of the elements
+    # Four bytes at a time: a quarter of the elements. XLA cannot size a bitcast of symbolic shape.
+    if x.dtype == jnp.uint8 and c % 4 == 0 and isinstance(b, int):
         words = lax.bitcast_convert_type(x.reshape(b, h, w, c // 4, 4), jnp.uint32)
         moved = lax.bitcast_convert_type(space_to_depth(words, strides), jnp.uint8)
         return moved.reshape(b, h // sy, w // sx, sy * sx * c)
