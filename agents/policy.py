@@ -117,7 +117,10 @@ def write_config(
 def read_config(run_dir: Path) -> dict[str, Any]:
     """config.json of a run folder; UserError where it is absent or not one of ours."""
     types = {"agent": str, "settings": dict, "spec": dict, "options": dict}
-    return run_folder.read_config(run_dir, types)
+    config = run_folder.read_config(run_dir, types)
+    # A setting younger than the run has its default, which means what was done before there was it.
+    config["settings"] = {**dataclasses.asdict(Settings()), **config["settings"]}
+    return config
 
 
 def _check_same(expected: PyTree, saved: PyTree, what: str) -> None:
