@@ -1,29 +1,35 @@
 """The supervised training loop: the same TrainState and update as the agents', over epochs."""
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from dqnlab.train import LossAux, TrainState
+from dqnlab import batches
+from dqnlab.progress import Best, Progress, Update, begin
+from dqnlab.train import TrainState
 from dqnlab.types import Array, PyTree, UserError
 
-Update = Callable[[TrainState, Array, Any], tuple[TrainState, LossAux]]
-Evaluate = Callable[[TrainState, Any], dict[str, Array]]
+Evaluate = Callable[[TrainState, Array, Any], dict[str, Array]]
+INIT, EPOCHS, VALIDATION = 0, 1, 2  # what is folded into the seed's key for each purpose
+_LAUNCH_BYTES = 64 << 20  # of examples copied to the device at a time
 
 
 class Fitted(NamedTuple):
     """What a fit gives back."""
 
-    state: TrainState  # of the best epoch where there is validation data, else of the last
-    history: list[dict[str, float]]  # one row per epoch: loss, grad_norm, valid_* ...
+    state: TrainState  # with the best parameters and net state
+    history: list[dict[str, float]]  # one row per epoch: epoch, loss, grad_norm, valid_loss ...
     best_epoch: int
+    progress: Progress  # fit(progress, ...) goes on from here
 
 
 def fit(
-    state: TrainState,
+    start: TrainState | Progress,
     update: Update,
     data: PyTree,
     *,
@@ -33,74 +39,151 @@ def fit(
     validation: PyTree | None = None,
     evaluate: Evaluate | None = None,
     patience: int | None = None,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    batches_per_launch: int = 32,
+    callbacks: Sequence[Callable[[Progress], Any]] = (),
+    is_stopped: Callable[[Progress], bool] | None = None,
 ) -> Fitted:
     """Train for some epochs over shuffled minibatches, the last partial one included.
 
     Args:
-      state: from `dqnlab.train.init`.
+      start: from `dqnlab.train.init`; or the progress of an earlier fit with the same other
+        arguments (epochs may differ), which then ends as if it had not stopped, bit for bit.
       update: from `dqnlab.train.make_update`; batches have the structure of `data`.
       data: pytree of arrays that share their leading axis, the examples.
       validation: like `data`; needs `evaluate`, whose "loss" is then watched.
-      evaluate: (state, validation) -> scalars, at least {"loss": ...}.
+      evaluate: (state, key, batch) -> scalars, at least {"loss": ...}; the same key each time.
       patience: stop after so many epochs without a lower validation loss.
-      on_epoch: called with each row of the history.
-
-    The same seed and data give the same result, bit for bit on CPU.
+      batches_per_launch: minibatches in one compiled loop: small nets are otherwise bound by
+        dispatch. 1 has no loop, which suits layers that XLA runs slowly inside one on CPU.
+      callbacks: called after each epoch; a true answer stops the fit.
+      is_stopped: asked after each launch; a true answer stops the fit, maybe within an epoch.
 
     Raises:
       UserError: sizes that cannot be, arrays of different lengths, a loss that is not finite.
     """
-    size = num_examples(data)
-    if not 1 <= batch_size <= size:
-        raise UserError(f"batch_size is {batch_size}; the data has {size} examples")
-    if epochs < 1:
-        raise UserError(f"epochs is {epochs}; it must be at least 1")
+    size = batches.num_examples(data)
+    _check(size, epochs, batch_size, batches_per_launch)
     if (validation is None) != (evaluate is None) or (patience and validation is None):
         raise UserError("validation data, evaluate and patience go together")
-    step = jax.jit(update, donate_argnums=0)
+    key = jax.random.PRNGKey(seed)
+    launch = _make_launch(update, is_loop=batches_per_launch > 1)
     measure = None if evaluate is None else jax.jit(evaluate)
-    state = jax.tree.map(jnp.copy, state)  # the caller's own is not donated
-    best, best_loss, best_epoch = state, np.inf, 0
-    history: list[dict[str, float]] = []
-    for epoch in range(1, epochs + 1):
-        sums: dict[str, float] = {}
-        for key, batch in minibatches(data, batch_size, seed, epoch):
-            state, aux = step(state, key, batch)
-            weight = num_examples(batch) / size
-            for name, value in aux.metrics.items():
-                sums[name] = sums.get(name, 0.0) + weight * float(value)
-        if not np.isfinite(sums["loss"]):
-            raise UserError(f"the loss is not finite in epoch {epoch}; lower the learning rate")
-        row = {"epoch": float(epoch), **sums}
+    progress = start
+    if isinstance(progress, TrainState):
+        progress = begin(progress, update, batches.take(data, np.arange(batch_size)))
+    elif progress.batch > -(-size // batch_size):
+        raise UserError(
+            f"the progress is not of this data: it has seen {progress.batch} minibatches"
+        )
+    while progress.epoch <= epochs and not _is_over(progress, patience):
+        epoch_key = jax.random.fold_in(jax.random.fold_in(key, EPOCHS), progress.epoch)
+        for first, count, examples in _launches(
+            data, batch_size, seed, progress, batches_per_launch
+        ):
+            train, totals = launch(
+                progress.train, progress.totals, epoch_key, first, count, examples
+            )
+            progress = progress._replace(train=train, totals=totals, batch=first + count)
+            if is_stopped is not None and is_stopped(progress):
+                return _fitted(progress)
+        row = {name: float(total) / size for name, total in progress.totals.items()}
+        if not np.isfinite(row["loss"]):
+            raise UserError(
+                f"the loss is not finite in epoch {progress.epoch}: lower the learning rate, clip "
+                "the gradients, or look for values in the data that are not finite"
+            )
         if measure is not None:
-            row |= {f"valid_{name}": float(x) for name, x in measure(state, validation).items()}
-        history.append(row)
-        if on_epoch is not None:
-            on_epoch(row)
-        watched = row.get("valid_loss", -float(epoch))  # without validation the last is the best
-        if watched < best_loss:
-            best, best_loss, best_epoch = jax.tree.map(jnp.copy, state), watched, epoch
-        elif patience is not None and epoch - best_epoch >= patience:
+            valid_key = jax.random.fold_in(key, VALIDATION)
+            here = functools.partial(measure, progress.train)
+            means = batches.mean_metrics(here, valid_key, validation, batch_size)
+            row |= {f"valid_{name}": value for name, value in means.items()}
+        progress = _end_epoch(progress, row)
+        answers = [callback(progress) for callback in callbacks]
+        if any(answers):
             break
-    return Fitted(best, history, best_epoch)
+    return _fitted(progress)
 
 
-def minibatches(
-    data: PyTree, batch_size: int, seed: int, epoch: int
-) -> Iterator[tuple[Array, PyTree]]:
-    """One epoch of (key, batch) in an order of its own; the last batch may be smaller."""
-    size = num_examples(data)
-    order = np.random.default_rng((seed, epoch)).permutation(size)
-    epoch_key = jax.random.fold_in(jax.random.PRNGKey(seed), epoch)
-    for index, start in enumerate(range(0, size, batch_size)):
-        chosen = order[start : start + batch_size]
-        yield jax.random.fold_in(epoch_key, index), jax.tree.map(lambda x: x[chosen], data)  # noqa: B023
+def _end_epoch(progress: Progress, row: dict[str, float]) -> Progress:
+    row = {"epoch": float(progress.epoch), **row}
+    # Without validation data the last epoch is the best.
+    watched = row.get("valid_loss", -float(progress.epoch))
+    if watched < progress.best_loss:
+        best = Best(progress.train.params, progress.train.net_state)
+        progress = progress._replace(
+            best=jax.tree.map(jnp.array, best), best_loss=watched, best_epoch=progress.epoch
+        )
+    return progress._replace(
+        totals=jax.tree.map(jnp.zeros_like, progress.totals),
+        epoch=progress.epoch + 1,
+        batch=0,
+        history=(*progress.history, row),
+    )
 
 
-def num_examples(data: PyTree) -> int:
-    """The shared leading length of all arrays; UserError where they differ."""
-    lengths = {len(leaf) for leaf in jax.tree.leaves(data)}
-    if len(lengths) != 1:
-        raise UserError(f"the arrays hold different numbers of examples: {sorted(lengths)}")
-    return lengths.pop()
+def _is_over(progress: Progress, patience: int | None) -> bool:
+    return patience is not None and progress.epoch - 1 - progress.best_epoch >= patience
+
+
+def _fitted(progress: Progress) -> Fitted:
+    best = progress.best if progress.best_epoch else Best(*progress.train[:2])
+    # A copy: going on from the progress donates its arrays.
+    state = jax.tree.map(jnp.array, progress.train._replace(**best._asdict()))
+    return Fitted(state, list(progress.history), progress.best_epoch, progress)
+
+
+def _make_launch(update: Update, is_loop: bool) -> Callable[..., tuple[TrainState, PyTree]]:
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def launch(
+        state: TrainState, totals: PyTree, key: Array, first: Array, count: Array, examples: PyTree
+    ) -> tuple[TrainState, PyTree]:
+        def step(index: Any, carry: tuple[TrainState, PyTree]) -> tuple[TrainState, PyTree]:
+            state, totals = carry
+            batch = jax.tree.map(
+                lambda x: lax.dynamic_index_in_dim(x, index, keepdims=False) if is_loop else x[0],
+                examples,
+            )
+            state, aux = update(state, jax.random.fold_in(key, first + index), batch)
+            size = jax.tree.leaves(batch)[0].shape[0]
+            sums = {name: sum_ + size * aux.metrics[name] for name, sum_ in totals.items()}
+            return state, sums
+
+        if not is_loop:
+            return step(0, (state, totals))
+        # The number of steps is no constant: the remainder of an epoch compiles nothing new.
+        carry: tuple[TrainState, PyTree] = lax.fori_loop(0, count, step, (state, totals))
+        return carry
+
+    return launch
+
+
+def _launches(
+    data: PyTree, batch_size: int, seed: int, progress: Progress, per_launch: int
+) -> Iterator[tuple[int, int, PyTree]]:
+    """(first minibatch, how many, examples [L, B, ...]) of what is left of the epoch.
+
+    The last launch of full minibatches is filled up to L with examples that are not looked at.
+    """
+    size = batches.num_examples(data)
+    order = batches.shuffled(size, seed, progress.epoch)
+    full, rest = divmod(size, batch_size)
+    example_bytes = sum(np.asarray(x).nbytes for x in jax.tree.leaves(data)) / size
+    fits = int(_LAUNCH_BYTES / max(1.0, example_bytes * batch_size))
+    length = max(1, min(per_launch, full, fits))
+    first = progress.batch
+    while first < full:
+        count = min(length, full - first)
+        chosen = order[first * batch_size : (first + count) * batch_size]
+        chosen = np.resize(chosen, (length, batch_size))
+        yield first, count, batches.take(data, chosen)
+        first += count
+    if rest and first == full:
+        yield full, 1, batches.take(data, order[None, full * batch_size :])
+
+
+def _check(size: int, epochs: int, batch_size: int, batches_per_launch: int) -> None:
+    if not 1 <= batch_size <= size:
+        raise UserError(f"batch_size is {batch_size}; the data has {size} examples")
+    for name, value in (("epochs", epochs), ("batches_per_launch", batches_per_launch)):
+        if value < 1:
+            raise UserError(f"{name} is {value}; it must be at least 1")

@@ -19,7 +19,7 @@ from dqnlab import files
 from dqnlab.types import UserError
 
 FILE = "metrics.jsonl"
-STEP = "agent_steps"  # every row has it: what resuming and TensorBoard count in
+STEP = "agent_steps"  # every row has it, or another name: what resuming and TensorBoard count in
 _RECENT = 100  # finished games that the mean score is over, as in the DQN papers
 
 
@@ -30,16 +30,18 @@ class MetricsWriter:
       run_dir: an existing folder.
       resume_step: None for a new run. Else rows of later steps are dropped: the run that is resumed
         from the checkpoint of that step writes them again.
+      step: the name of the whole number that every row counts in.
 
     Raises:
       UserError: the folder holds rows already and `resume_step` is None, or a file is unusable.
     """
 
-    def __init__(self, run_dir: str | Path, resume_step: int | None = None):
+    def __init__(self, run_dir: str | Path, resume_step: int | None = None, step: str = STEP):
+        self._step = step
         self.path = Path(run_dir) / FILE
         try:
             if resume_step is not None:
-                _drop_after(self.path, resume_step)
+                _drop_after(self.path, resume_step, step)
             elif self.path.exists() and self.path.stat().st_size:
                 raise UserError(f"{self.path} has rows already: resume that run instead")
             self._rows = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
@@ -54,19 +56,19 @@ class MetricsWriter:
             raise UserError(f"{error.filename or self.path}: {error.strerror}") from error
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends one row; it must have `agent_steps`. NaN and infinity become null.
+        """Appends one row; it must have the step. NaN and infinity become null.
 
         Raises:
           UserError: a value is no scalar, string or list of them, or the disk refuses the row.
         """
         plain = {name: _plain(name, value) for name, value in row.items()}
-        if type(plain.get(STEP)) is not int:
-            raise UserError(f"a row of metrics needs a whole number {STEP!r}: {plain}")
+        if type(plain.get(self._step)) is not int:
+            raise UserError(f"a row of metrics needs a whole number {self._step!r}: {plain}")
         line = json.dumps(plain, allow_nan=False).encode() + b"\n"
         scalars = [
             summary_pb2.Summary.Value(tag=name, simple_value=value)
             for name, value in plain.items()
-            if isinstance(value, int | float) and name != STEP
+            if isinstance(value, int | float) and name != self._step
         ]
         before = self._rows.seek(0, os.SEEK_END)
         try:
@@ -75,7 +77,7 @@ class MetricsWriter:
                 raise UserError(f"{self.path}: no space left for a row of metrics")
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror}") from error
-        self._event(plain[STEP], summary=summary_pb2.Summary(value=scalars))
+        self._event(plain[self._step], summary=summary_pb2.Summary(value=scalars))
 
     def write_histogram(self, name: str, values: Any, agent_steps: int, bins: int = 50) -> None:
         """Mirrors the distribution of an array's finite values to TensorBoard only."""
@@ -109,16 +111,16 @@ class MetricsWriter:
             raise UserError(f"TensorBoard events of {self.path}: {error.strerror}") from error
 
 
-def read(path: str | Path) -> list[dict[str, Any]]:
+def read(path: str | Path, step: str = STEP) -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl`, also while a run writes it: a torn last line is left out.
 
     Raises:
       UserError: the file is absent, or another line is no row.
     """
-    return [row for _, row in _rows(Path(path))]
+    return [row for _, row in _rows(Path(path), step)]
 
 
-def _rows(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+def _rows(path: Path, step: str) -> list[tuple[bytes, dict[str, Any]]]:
     try:
         *lines, last = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -126,24 +128,24 @@ def _rows(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append((line, _row(line)))
+            rows.append((line, _row(line, step)))
         except ValueError:
             raise UserError(f"{path}, line {number}: {line[:80]!r} is no row of metrics") from None
     with contextlib.suppress(ValueError):  # without its newline a row is whole where it parses
-        rows.append((last, _row(last)))
+        rows.append((last, _row(last, step)))
     return rows
 
 
-def _row(line: bytes) -> dict[str, Any]:
+def _row(line: bytes, step: str) -> dict[str, Any]:
     row = json.loads(line)
-    if not isinstance(row, dict) or type(row.get(STEP)) is not int:
+    if not isinstance(row, dict) or type(row.get(step)) is not int:
         raise ValueError("no row")
     return row
 
 
-def _drop_after(path: Path, step: int) -> None:
+def _drop_after(path: Path, last: int, step: str) -> None:
     if path.exists():
-        kept = [line + b"\n" for line, row in _rows(path) if row[STEP] <= step]
+        kept = [line + b"\n" for line, row in _rows(path, step) if row[step] <= last]
         files.write_atomic(path, b"".join(kept))
 
 

@@ -1,14 +1,44 @@
-"""Optimizer presets: the published settings under one call; optax has the rest."""
+"""Optimizers by name: the published settings under one call, and what optax lacks."""
 
+import fnmatch
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
 import optax
 
-from dqnlab.types import UserError
+from dqnlab.gradient import average_gradient, windowed_adagrad
+from dqnlab.types import Params, PyTree, UserError
 
-OPTIMIZERS = ("adam", "radam", "centered_rmsprop")
+OPTIMIZERS = ("adam", "radam", "centered_rmsprop")  # those that the agents' settings may name
+
+# (learning rate or schedule, epsilon) -> transformation
+_MAKERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": lambda rate, eps: optax.adam(rate, eps=eps),
+    "radam": lambda rate, eps: optax.radam(rate, eps=eps),
+    "centered_rmsprop": lambda rate, eps: optax.rmsprop(
+        rate, decay=0.95, eps=eps, centered=True, eps_in_sqrt=True
+    ),
+    "rmsprop": lambda rate, eps: optax.rmsprop(rate, decay=0.9, eps=eps, eps_in_sqrt=False),
+    "rmsprop_momentum": lambda rate, eps: optax.rmsprop(
+        rate, decay=0.9, eps=eps, eps_in_sqrt=False, momentum=0.9
+    ),
+    "sgd": lambda rate, eps: optax.sgd(rate),
+    "velocity": lambda rate, eps: optax.sgd(rate, momentum=0.9),
+    "nesterov": lambda rate, eps: optax.sgd(rate, momentum=0.9, nesterov=True),
+    "average_gradient": lambda rate, eps: average_gradient(rate, 1.0, 0.1),
+    "adagrad": lambda rate, eps: optax.adagrad(rate, initial_accumulator_value=0.1, eps=eps),
+    "windowed_adagrad": lambda rate, eps: windowed_adagrad(rate, window=20, k=0.1),
+    "adadelta": lambda rate, eps: optax.adadelta(rate, eps=eps),
+}
 
 
 def make(
-    name: str, learning_rate: float, epsilon: float, max_grad_norm: float | None = None
+    name: str,
+    learning_rate: float | optax.Schedule,
+    epsilon: float = 1e-8,
+    max_grad_norm: float | None = None,
+    weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
     """An optimizer by name, with clipping by global norm before it where asked for.
 
@@ -17,19 +47,72 @@ def make(
     centered_rmsprop  Mnih et al. 2015: decay 0.95 for both moments, epsilon inside the square
                       root. Their code sums gradients over the batch of 32 where ours averages;
                       their 0.01 is therefore 0.01 / 32**2 here (as in DQN Zoo).
+    rmsprop, rmsprop_momentum  decay 0.9; the second with a velocity of 0.9 behind it.
+    sgd               w <- w - eta g.
+    velocity          v <- 0.9 v - eta g; w <- w + v.
+    nesterov          the same, with the gradient taken where the velocity leads (v, look-ahead).
+    average_gradient  m <- 0.9 m + 0.1 g; w <- w - eta g - eta m.
+    adagrad           eta / sqrt(0.1 + sum g²).
+    windowed_adagrad  the same sum over the last 20 steps.
+    adadelta          arXiv:1212.5701, rho 0.9; its learning rate is 1 in the paper.
+
+    Args:
+      name: one of these.
+      learning_rate: a number, or a schedule.
+      epsilon: of the optimizers that have one.
+      max_grad_norm: the gradient is scaled down to this norm; None for no clipping.
+      weight_decay: w <- (1 - eta lambda) w beside the step, eta the current step size; on arrays
+        of two or more axes only (arXiv:1711.05101: not the same as an L2 penalty under Adam).
 
     Raises UserError for an unknown name.
     """
-    if name == "adam":
-        optimizer = optax.adam(learning_rate, eps=epsilon)
-    elif name == "radam":
-        optimizer = optax.radam(learning_rate, eps=epsilon)
-    elif name == "centered_rmsprop":
-        optimizer = optax.rmsprop(
-            learning_rate, decay=0.95, eps=epsilon, centered=True, eps_in_sqrt=True
-        )
-    else:
-        raise UserError(f"optimizer {name!r} is unknown; allowed: {', '.join(OPTIMIZERS)}")
-    if max_grad_norm is None:
-        return optimizer
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optimizer)
+    if name not in _MAKERS:
+        raise UserError(f"optimizer {name!r} is unknown; allowed: {', '.join(_MAKERS)}")
+    steps = [_MAKERS[name](learning_rate, epsilon)]
+    if max_grad_norm is not None:
+        steps.insert(0, optax.clip_by_global_norm(max_grad_norm))
+    if weight_decay:
+        steps.append(decoupled_decay(learning_rate, weight_decay))
+    return steps[0] if len(steps) == 1 else optax.chain(*steps)
+
+
+def decoupled_decay(
+    learning_rate: float | optax.Schedule, weight_decay: float
+) -> optax.GradientTransformation:
+    """Adds -eta lambda w to updates that are ready to apply: the decay of AdamW, for any optimizer.
+
+    optax.adamw has it for Adam alone; behind the others, too, it must come after all scaling.
+    """
+    schedule = learning_rate if callable(learning_rate) else optax.constant_schedule(learning_rate)
+
+    def init(params: Params) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: PyTree, state: optax.ScaleByScheduleState, params: Params | None = None
+    ) -> tuple[PyTree, optax.ScaleByScheduleState]:
+        rate = schedule(state.count) * weight_decay
+        updates = jax.tree.map(lambda u, w: u - rate * w if w.ndim > 1 else u, updates, params)
+        return updates, optax.ScaleByScheduleState(state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+def by_layer(
+    rates: dict[str, float], make_one: Callable[[float], optax.GradientTransformation]
+) -> optax.GradientTransformation:
+    """A learning rate for each layer: {"conv2_d*": 1e-4, "*": 1e-3}; the first match counts.
+
+    Names are Haiku's module names, patterns those of `fnmatch`. UserError where none matches.
+    """
+
+    def labels(params: Params) -> PyTree:
+        def label(module: str) -> str:
+            for pattern in rates:
+                if fnmatch.fnmatchcase(module, pattern):
+                    return pattern
+            raise UserError(f"no learning rate for layer {module!r}; patterns: {', '.join(rates)}")
+
+        return {module: dict.fromkeys(arrays, label(module)) for module, arrays in params.items()}
+
+    return optax.multi_transform({name: make_one(rate) for name, rate in rates.items()}, labels)

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from dqnlab import files, npz
 from dqnlab.manifest import CheckpointError
-from dqnlab.types import Params
+from dqnlab.types import Params, PyTree
 
 _CHECKSUM = "sha256"
 
@@ -60,6 +60,48 @@ def load_weights(path: str | Path) -> tuple[dict[str, dict[str, np.ndarray]], di
         module, _, name = key.partition("|")
         params.setdefault(module, {})[name] = array
     return params, meta
+
+
+def save_net(path: str | Path, params: Params, net_state: PyTree, meta: Mapping[str, str]) -> None:
+    """Writes a net's parameters and its own state (batch norm) into one file; as `save_weights`."""
+    tree = {f"params:{module}": arrays for module, arrays in params.items()}
+    tree |= {f"state:{module}": arrays for module, arrays in net_state.items()}
+    save_weights(path, tree, meta)
+
+
+def load_net(
+    path: str | Path, like: tuple[Params, PyTree]
+) -> tuple[Params, PyTree, dict[str, str]]:
+    """The params, net state and meta of `save_net`.
+
+    Args:
+      path: the file.
+      like: the expected (params, net_state), e.g. from `jax.eval_shape(net.init, ...)`.
+
+    Raises:
+      CheckpointError: as `load_weights`, and where names, shapes or types are not as expected.
+    """
+    tree, meta = load_weights(path)
+    parts = []
+    for part, expected in zip(("params:", "state:"), like, strict=True):
+        found = {k.removeprefix(part): v for k, v in tree.items() if k.startswith(part)}
+        ours, theirs = _specs(expected), _specs(found)
+        if different := sorted(k for k in ours | theirs if ours.get(k) != theirs.get(k)):
+            key = different[0]
+            raise CheckpointError(
+                f"{path} is of another net: {part}{key} is {theirs.get(key, 'missing')}, expected "
+                f"{ours.get(key, 'nothing')} ({len(different)} differences)"
+            )
+        parts.append(found)
+    return parts[0], parts[1], meta
+
+
+def _specs(tree: Params) -> dict[str, str]:
+    return {
+        f"{module}|{name}": f"{array.dtype}{list(array.shape)}"
+        for module, arrays in tree.items()
+        for name, array in arrays.items()
+    }
 
 
 def _checksum(flat: Mapping[str, np.ndarray], meta: Mapping[str, str]) -> str:

@@ -1,0 +1,91 @@
+"""What is minimised: the mean loss of a net on a batch, plus penalties on its weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import optax
+
+from dqnlab.fit import Evaluate
+from dqnlab.train import LossAux, LossFn, TrainState
+from dqnlab.types import Array, Params, PyTree
+
+# (params, net_state, key, batch, is_training) -> (scalar, LossAux)
+Loss = Callable[[Params, PyTree, Array, Any, bool], tuple[Array, LossAux]]
+# (the net's outputs, batch) -> (scalar, scalars to report)
+Criterion = Callable[[Any, Any], tuple[Array, dict[str, Array]]]
+
+
+def supervised(
+    net: hk.TransformedWithState,
+    criterion: Criterion,
+    augment: Callable[[Array, Any], Any] | None = None,
+) -> Loss:
+    """The loss of a net that maps `batch["x"]` to outputs.
+
+    Args:
+      net: its function takes (x, is_training).
+      criterion: (outputs, batch) -> (scalar, metrics).
+      augment: (key, batch) -> batch, in training only.
+    """
+
+    def loss(
+        params: Params, net_state: PyTree, key: Array, batch: Any, is_training: bool
+    ) -> tuple[Array, LossAux]:
+        net_key, augment_key = jax.random.split(key)
+        if augment is not None and is_training:
+            batch = augment(augment_key, batch)
+        outputs, net_state = net.apply(params, net_state, net_key, batch["x"], is_training)
+        value, metrics = criterion(outputs, batch)
+        return value, LossAux(net_state, metrics)
+
+    return loss
+
+
+def classification(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """Multinomial logistic loss of logits [..., K] for labels batch["y"] int[...], and the error.
+
+    log sum_k exp(z_k) - z_y, in nats; `error` is the share of wrong classes.
+    """
+    labels = batch["y"]
+    value = optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+    return value, {"error": jnp.mean(jnp.argmax(outputs, axis=-1) != labels)}
+
+
+def regression(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """Half the squared error of outputs [B, ...] against batch["y"], and the absolute error."""
+    targets = batch["y"].reshape(outputs.shape)
+    return optax.l2_loss(outputs, targets).mean(), {"mae": jnp.abs(outputs - targets).mean()}
+
+
+def for_training(loss: Loss, l1: float = 0.0, l2: float = 0.0) -> LossFn:
+    """The loss as `make_update` takes it, with penalties on the weights.
+
+    loss + l1 sum |w| + l2/2 sum w², over arrays of two or more axes: biases, and the scales and
+    offsets of normalisation, are free (as in optax.adamw's masks). The metric `loss` is the sum.
+    """
+
+    def penalised(
+        params: Params, net_state: PyTree, key: Array, batch: Any
+    ) -> tuple[Array, LossAux]:
+        value, aux = loss(params, net_state, key, batch, True)
+        weights = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+        if l1:
+            value = value + l1 * sum(jnp.abs(w).sum() for w in weights)
+        if l2:
+            value = value + l2 / 2 * sum(jnp.square(w).sum() for w in weights)
+        return value, aux
+
+    return penalised
+
+
+def for_evaluation(loss: Loss) -> Evaluate:
+    """The loss without penalties, dropout and augmentation, as `fit` takes it to validate."""
+
+    def evaluate(state: TrainState, key: Array, batch: Any) -> dict[str, Array]:
+        value, aux = loss(state.params, state.net_state, key, batch, False)
+        return {**aux.metrics, "loss": value}
+
+    return evaluate

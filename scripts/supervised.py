@@ -1,0 +1,221 @@
+"""A supervised run: task, net and folder; training with checkpoints; the figures at the end."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dqnlab import batches, checkpoint, fit, objective, optim, schedules, train, weights
+from dqnlab import progress as progresses
+from dqnlab.metrics import MetricsWriter
+from dqnlab.progress import Progress
+from dqnlab.types import Params, UserError
+from scripts import history
+from scripts.console import LiveLine, clock
+from scripts.interrupts import Interrupts
+from scripts.supervised_options import Options
+from scripts.tasks import saved, table
+from scripts.tasks.task import Splits, Trained
+
+STEP = "epoch"  # what rows of metrics.jsonl count in
+
+
+class Run:
+    """A run in progress: data, net, optimizer, how far it is, the folder."""
+
+    def __init__(self, name: str, options: Options[Any], run_dir: Path):
+        self.name, self.options, self.dir = name, options, run_dir
+        self.task = table.find(name)
+        self.config = options.config
+        self.splits = self.task.load(self.config, options.seed)
+        _check_splits(self.splits, self.config.batch_size)
+        self.net, self.loss = self.task.make(self.config, self.splits.info)
+        self.size = batches.num_examples(self.splits.train)
+        steps = self.config.epochs * -(-self.size // self.config.batch_size)
+        schedule = schedules.make(self.config.schedule, self.config.learning_rate, steps)
+        self.optimizer = optim.make(
+            self.config.optimizer,
+            schedule,
+            max_grad_norm=self.config.max_grad_norm,
+            weight_decay=self.config.weight_decay,
+        )
+        penalised = objective.for_training(self.loss, self.config.l1, self.config.l2)
+        self.update = train.make_update(penalised, self.optimizer)
+        self.seconds = 0.0
+        self.problems: list[str] = []
+
+    def start(self) -> None:
+        """Make the first state, and a checkpoint of it: a run can be resumed from the start on."""
+        x = jax.tree.map(lambda a: a[0], self.splits.train["x"])
+        kept = {"checkpoint_seconds": self.options.checkpoint_seconds}
+        seed = self.options.seed
+        saved.write(self.dir, self.name, self.config, seed, self.splits.info, x, kept)
+        self.progress = self._begin()
+        if self.task.start is not None:
+            state = self.progress.train
+            params = self.task.start(self.config, self.splits, seed, state.params)
+            state = train.init(params, state.net_state, self.optimizer)
+            self.progress = progresses.begin(state, self.update, self._batch())
+        self.save()
+
+    def resume(self) -> None:
+        """Take up the newest intact checkpoint."""
+        found, self.problems = checkpoint.latest(self.dir / "checkpoints")
+        like = jax.eval_shape(lambda: progresses.split(self._begin())[0])
+        arrays = checkpoint.load_state(found, like, kind=saved.KIND)
+        self.progress = progresses.join(arrays, found.meta["progress"])
+        self.seconds = found.meta["seconds"]
+
+    def _begin(self) -> Progress:
+        key = jax.random.fold_in(jax.random.PRNGKey(self.options.seed), fit.INIT)
+        batch = self._batch()
+        params, net_state = jax.jit(lambda key, x: self.net.init(key, x, True))(key, batch["x"])
+        state = train.init(params, net_state, self.optimizer)
+        return progresses.begin(state, self.update, batch)
+
+    def _batch(self) -> Any:
+        return batches.take(self.splits.train, np.arange(self.config.batch_size))
+
+    def save(self) -> None:
+        """Write the weights, best and last, and a checkpoint."""
+        arrays, rest = progresses.split(self.progress)
+        folder = self.dir / "weights"
+        folder.mkdir(exist_ok=True)
+        params, net_state, *_ = self.progress.train
+        meta = {STEP: str(self.progress.epoch)}
+        weights.save_net(folder / "last.safetensors", params, net_state, meta)
+        params, net_state = self.best
+        weights.save_net(folder / "best.safetensors", params, net_state, meta)
+        content = {"progress": rest, "seconds": self.seconds}
+        steps = int(self.progress.train.step)
+        root = self.dir / "checkpoints"
+        checkpoint.save(root, steps, jax.device_get(arrays), content, kind=saved.KIND)
+
+    @property
+    def best(self) -> tuple[Params, Any]:
+        """Parameters and net state of the best epoch so far; before the first, those at hand."""
+        progress = self.progress
+        return progress.best if progress.best_epoch else progress.train[:2]
+
+    def trained(self) -> Trained:
+        """The best net so far, ready to use."""
+        x = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), self.splits.train["x"]
+        )
+        params, net_state = jax.tree.map(jnp.array, self.best)
+        config, info, seed = self.config, self.splits.info, self.options.seed
+        return Trained(self.name, config, info, seed, self.net, self.loss, params, net_state, x)
+
+
+def learn(run: Run, interrupts: Interrupts, line: LiveLine, writer: MetricsWriter) -> None:
+    """Fit until the last epoch, early stopping or a signal; checkpoints on the way."""
+    started, base = time.monotonic(), run.seconds
+    saved_at = shown_at = started
+    first_step, step = int(run.progress.train.step), 0
+    per_epoch = -(-run.size // run.config.batch_size)
+
+    def on_launch(progress: Progress) -> bool:
+        nonlocal saved_at, shown_at, step
+        run.progress, now = progress, time.monotonic()
+        step = (progress.epoch - 1) * per_epoch + progress.batch
+        run.seconds = base + now - started
+        if now - shown_at > 0.5:
+            shown_at = now
+            speed = (step - first_step) / (now - started)
+            left = (run.config.epochs * per_epoch - step) / max(speed, 1e-9)
+            share = progress.batch / per_epoch
+            line.show(f"{_row_text(progress)}  {share:4.0%}  ETA {clock(left)}", is_kept=False)
+        if now - saved_at > run.options.checkpoint_seconds and progress.batch < per_epoch:
+            run.save()
+            saved_at = time.monotonic()
+        return interrupts.is_set()
+
+    def on_epoch(progress: Progress) -> bool:
+        run.progress = progress
+        run.seconds = base + time.monotonic() - started
+        row = progress.history[-1]
+        seconds = {"seconds": round(run.seconds, 2)}
+        writer.write({**row, STEP: int(row[STEP]), **seconds})
+        is_shown = progress.epoch - 1 in (1, run.config.epochs) or not progress.epoch % 10
+        line.show(_row_text(progress), is_kept=is_shown)
+        return interrupts.is_set()
+
+    has_validation = run.splits.validation is not None
+    fit.fit(
+        run.progress,
+        run.update,
+        run.splits.train,
+        epochs=run.config.epochs,
+        batch_size=run.config.batch_size,
+        seed=run.options.seed,
+        validation=run.splits.validation,
+        evaluate=objective.for_evaluation(run.loss) if has_validation else None,
+        patience=run.config.patience if has_validation else None,
+        batches_per_launch=run.config.batches_per_launch,
+        callbacks=[on_epoch],
+        is_stopped=on_launch,
+    )
+    run.save()
+
+
+def finish(run: Run, line: LiveLine) -> dict[str, Any]:
+    """Measure the best net on the test part; result.json and the curves. Returns the figures."""
+    figures = run.task.report(run.trained(), run.splits, run.dir)
+    history.draw(run.progress.history, run.name, run.dir / "curves.png")
+    result = {
+        "task": run.name,
+        "seed": run.options.seed,
+        "epochs": len(run.progress.history),
+        "best_epoch": run.progress.best_epoch,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.best[0])),
+        "seconds": round(run.seconds, 1),
+        "figures": figures,
+    }
+    saved.run_folder.write_json(run.dir / "result.json", result)
+    for name, value in figures.items():
+        line.say(f"{name:24} {_number(value)}")
+    line.say(f"run folder {run.dir}, {result['parameters']:,} parameters, {run.seconds:.1f} s")
+    return figures
+
+
+def spread(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean, standard deviation (n - 1) and values of each figure that is a number in all runs."""
+    table: dict[str, Any] = {}
+    for name in figures[0]:
+        values = [each.get(name) for each in figures]
+        if all(isinstance(value, int | float) for value in values):
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            table[name] = {"mean": float(np.mean(values)), "std": deviation, "values": values}
+    return table
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _row_text(progress: Progress) -> str:
+    if not progress.history:
+        return "epoch 1"
+    row = progress.history[-1]
+    shown = [
+        f"{name} {value:.4f}" for name, value in row.items() if name not in (STEP, "grad_norm")
+    ]
+    best = f"  best {progress.best_epoch}" if "valid_loss" in row else ""
+    return f"epoch {int(row[STEP])}  {'  '.join(shown)}{best}"
+
+
+def _check_splits(splits: Splits, batch_size: int) -> None:
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    for name, part in parts.items():
+        if part is None:
+            continue
+        try:
+            batches.num_examples(part)
+        except UserError as error:
+            raise UserError(f"the {name} part: {error}") from None
+        batches.check_finite(part, name)
+    if batch_size > (size := batches.num_examples(splits.train)):
+        raise UserError(f"--batch-size is {batch_size}; the training part has {size} examples")

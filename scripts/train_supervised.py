@@ -1,0 +1,103 @@
+"""Train a net on a supervised task, watch it learn, stop, resume.
+
+python scripts/train_supervised.py digits-mlp --seeds 5
+python scripts/train_supervised.py --resume runs/digits-mlp-supervised-s0-...
+python scripts/train_supervised.py --list    all tasks with their figures and minutes
+python scripts/train_supervised.py TASK --help
+"""
+
+import dataclasses
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a file: make `scripts` and its neighbours importable
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from dqnlab import run_folder
+from dqnlab.metrics import MetricsWriter
+from scripts import startup
+from scripts.console import LiveLine
+from scripts.interrupts import Interrupts
+from scripts.supervised import STEP, Run, finish, learn, spread
+from scripts.supervised_options import Options, parse
+from scripts.tasks import saved, table
+
+
+def main(args: list[str] | None = None) -> int:
+    """Parse, train, measure. Returns the exit code."""
+    args = sys.argv[1:] if args is None else args
+    if "--list" in args:
+        print(table.listing())
+        return 0
+    if args in (["--help"], ["-h"]):
+        print(f"{__doc__}\ntasks: {', '.join(table.TASKS)}")
+        return 0
+    name, options = parse(args, __doc__)
+    device = startup.select_device(options.device)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    run_dir = options.resume or run_folder.create(
+        "runs", name, saved.KIND, options.seed, stamp, options.run_dir
+    )
+    interrupts = Interrupts()
+    line = LiveLine(options.quiet)
+    line.say(f"{name}: {table.find(name).about}; {device}")
+    try:
+        if options.seeds == 1:
+            train(name, options, run_dir, interrupts, line)
+        else:
+            train_seeds(name, options, run_dir, interrupts, line)
+    finally:
+        line.close()
+    return interrupts.exit_code
+
+
+def train(
+    name: str, options: Options[Any], run_dir: Path, interrupts: Interrupts, line: LiveLine
+) -> dict[str, Any] | None:
+    """One run; its figures, or None where it was interrupted."""
+    with run_folder.lock(run_dir):
+        run = Run(name, options, run_dir)
+        if options.resume is None:
+            run.start()
+        else:
+            run.resume()
+        for problem in run.problems:
+            line.say(f"warning: {problem}", is_error=True)
+        complete = None if options.resume is None else len(run.progress.history)
+        with MetricsWriter(run_dir, resume_step=complete, step=STEP) as writer:
+            learn(run, interrupts, line, writer)
+        if interrupts.is_set():
+            python = os.path.relpath(sys.executable)
+            line.say(f"saved; go on with: {python} scripts/train_supervised.py --resume {run_dir}")
+            return None
+        return finish(run, line)
+
+
+def train_seeds(
+    name: str, options: Options[Any], folder: Path, interrupts: Interrupts, line: LiveLine
+) -> None:
+    """One run after the other, each in a folder of its own; their mean and spread."""
+    seeds = range(options.seed, options.seed + options.seeds)
+    figures = []
+    for seed in seeds:
+        one = dataclasses.replace(options, seed=seed, seeds=1)
+        (folder / f"s{seed}").mkdir()
+        line.say(f"seed {seed}")
+        result = train(name, one, folder / f"s{seed}", interrupts, line)
+        if result is None:
+            return
+        figures.append(result)
+    summary = spread(figures)
+    content = {"task": name, "seeds": list(seeds), "figures": summary}
+    run_folder.write_json(folder / "result.json", content)
+    for key, each in summary.items():
+        line.say(f"{key:24} {each['mean']:.4g} ± {each['std']:.2g} over {len(figures)} seeds")
+    line.say(f"run folder {folder}")
+
+
+if __name__ == "__main__":
+    with startup.user_errors():
+        sys.exit(main())
