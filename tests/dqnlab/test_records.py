@@ -68,10 +68,37 @@ def test_whole_numbers_become_floats() -> None:
         ({"extra": []}, "config: extra is"),
         ({"path": 3}, "config: path is 3"),
         ({"inner": {"rate": "fast", "clip": None}}, "config: inner: rate is 'fast'"),
-        ({"inner": {"rate": 0.1}}, "config: inner: clip missing"),
+        (
+            {"inner": {"rate": 0.1, "clop": None}},
+            "config: inner: unknown key 'clop'; did you mean 'cl",
+        ),
         ({"inner": 3}, "config: inner: 3 is no JSON object"),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         records.load(Outer, {**as_json(Outer()), **change}, "config")
+
+
+def test_what_is_younger_than_the_file_has_its_default_and_is_named(caplog):
+    values = as_json(Outer(name="y", inner=Inner(0.5, 2.0)))
+    del values["count"], values["extra"], values["inner"]["clip"]
+    assert records.load(Outer, values, "config") == Outer(name="y", inner=Inner(0.5))
+    inner, outer = (record.getMessage() for record in caplog.records)
+    assert inner.endswith("config: inner is older than some settings, which mean there: clip None")
+    assert outer.endswith("config is older than some settings, which mean there: count 1, extra {}")
+    assert "\n" not in inner + outer
+
+
+def test_a_complete_file_says_nothing(caplog):
+    records.load(Outer, as_json(Outer()), "config")
+    assert not caplog.records
+
+
+def test_what_has_no_default_cannot_be_missing():
+    values = as_json(
+        EnvSpec("Pong", 8, 6, ("NOOP", "FIRE"), (84, 84), "uint8", 4, 4, {"sticky": 0.25}, False)
+    )
+    del values["stack"], values["game"]
+    with pytest.raises(UserError, match="spec: game, stack missing"):
+        records.load(EnvSpec, values, "spec")
