@@ -41,7 +41,7 @@ class Policy(NamedTuple):
                 f"frames are {frames.dtype}{list(frames.shape)}; {self.spec.game} was trained on "
                 f"{self.spec.obs_dtype}[B, {', '.join(map(str, expected))}]"
             )
-        key, core = jax.random.PRNGKey(0), self.agent.core(len(frames))
+        key, core = jax.random.PRNGKey(0), self.agent.core(frames.shape[0])
         q, _ = self.agent.q_values(
             self.params, self.net_state, key, jnp.asarray(frames), core, False
         )
@@ -118,9 +118,8 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     """config.json of a run folder; UserError where it is absent or not one of ours."""
     types = {"agent": str, "settings": dict, "spec": dict, "options": dict}
     config = run_folder.read_config(run_dir, types)
-    # A setting younger than the run has its default, which means what was done before there was it.
-    config["settings"] = {**dataclasses.asdict(Settings()), **config["settings"]}
-    return config
+    settings = records.load(Settings, config["settings"], str(run_dir / run_folder.CONFIG))
+    return {**config, "settings": dataclasses.asdict(settings)}  # younger ones by their defaults
 
 
 def _check_same(expected: PyTree, saved: PyTree, what: str) -> None:
