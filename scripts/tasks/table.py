@@ -1,11 +1,12 @@
 """All tasks: one row each."""
 
 from envs import names
-from scripts.tasks import digits_mlp
+from scripts.tasks import digits_lenet, digits_mlp
 from scripts.tasks.task import Task
 
 TASKS: dict[str, Task] = {
     "digits-mlp": digits_mlp.TASK,
+    "digits-lenet": digits_lenet.TASK,
 }
 
 
