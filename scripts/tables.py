@@ -58,9 +58,9 @@ def aggregate_rows(
     groups: Sequence[Group], baselines: Sequence[str], metric: str
 ) -> list[dict[str, Any]]:
     """Aggregates of the agents over the games that all of them played; none below 2 games."""
-    rows, at_frames = [], set[int]()
+    rows = []
     for set_name, agents in runs.compared(groups, metric).items():
-        games = list(agents[groups[0].label])
+        games, at_frames = list(agents[groups[0].label]), set[int]()
         for label, by_game in agents.items():
             here = [run for each in by_game.values() for run in each]
             row = {"games": set_name, "agent": label, "protocol": here[0].protocol["name"]}
@@ -120,9 +120,9 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         return "No number of frames yet that all seeds of a game have a score at.\n"
     cells = [
         {
-            name: f"{_text(row['score'])} ± {_text(row['std'])}"
+            name: f"{cell(row['score'])} ± {cell(row['std'])}"
             if name == "score" and row["std"] is not None
-            else _text(value)
+            else cell(value)
             for name, value in row.items()
             if name != "std"
         }
@@ -133,7 +133,8 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _text(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A figure as a person reads it: rounded, with its interval where it has one."""
     if isinstance(value, Estimate):
         interval = f" [{value.low:.3f}, {value.high:.3f}]"
         return f"{value.value:.3f}" + ("" if math.isnan(value.low) else interval)

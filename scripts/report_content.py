@@ -1,0 +1,123 @@
+"""What a report says of a run: scores beside others', timings, the command that repeats it."""
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agents import presets
+from dqnlab import run_folder
+from dqnlab.types import UserError
+from envs import published, scores
+from scripts.options import Options
+from scripts.runs import Run
+
+EVALUATION = "eval.json"
+_ASIDE = {"settings", "run_dir", "resume", "quiet", "device"}  # change nothing that is learnt
+
+
+def evaluation_rows(
+    run: Run, result: dict[str, Any] | None, baselines: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The run's evaluated score, random play, the human, and published agents, best known last."""
+    rows = []
+    if result is not None:
+        low, high = result["mean_ci95"]
+        rows.append(
+            {
+                "who": f"{run.agent}, this run",
+                "frames": result["frames"],
+                "score": result["mean"],
+                "interval or range": f"{low:,.2f} .. {high:,.2f} (95 %), "
+                f"min {result['min']:,.1f}, max {result['max']:,.1f}",
+                "human-normalised": _share(scores.human_normalized(run.game, result["mean"])),
+                "how": f"{result['episodes']} games, epsilon {result['epsilon']:g}, "
+                f"{result['protocol']['name']}",
+            }
+        )
+    others = [(name, None, scores.reference(run.game).get(name), "") for name in _REFERENCES]
+    for baseline in baselines:
+        points = published.published(baseline, run.game)
+        how = f"published, {published.how_measured(baseline)}"
+        # The nearest published point below the run's own length, and the last one.
+        near = [frames for frames in points if frames <= run.rows[-1]["frames"]][-1:]
+        for frames in dict.fromkeys([*near, *list(points)[-1:]]):
+            others.append((baseline, frames, points[frames], how))
+    rows += [
+        {
+            "who": who,
+            "frames": frames,
+            "score": score,
+            "interval or range": "",
+            "human-normalised": _share(scores.human_normalized(run.game, score)),
+            "how": how or _REFERENCES[who],
+        }
+        for who, frames, score, how in others
+        if score is not None
+    ]
+    return rows
+
+
+_REFERENCES = {
+    "random": "random actions: DQN Zoo's table, no-op starts",
+    "human": "professional tester: DQN Zoo's table",
+}
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1%}"
+
+
+def read_evaluation(path: Path) -> dict[str, Any] | None:
+    """eval.json of a run folder; None where the run was not evaluated yet."""
+    if not (path / EVALUATION).exists():
+        return None
+    result = run_folder.read_json(path / EVALUATION)
+    needed = ("mean", "mean_ci95", "min", "max", "frames", "episodes", "epsilon", "protocol")
+    if not isinstance(result, dict) or any(key not in result for key in needed):
+        raise UserError(f"{path / EVALUATION} is not what evaluate.py writes: {', '.join(needed)}")
+    return result
+
+
+def timings(run: Run) -> dict[str, Any]:
+    """How long it took, and how fast it was; from the rows of its metrics."""
+    last = run.rows[-1]
+    seconds, frames, updates = (last.get(key) for key in ("seconds", "frames", "updates"))
+    speeds = sorted(row["frames_per_second"] for row in run.rows if row.get("frames_per_second"))
+    facts: dict[str, Any] = {"frames": f"{frames:,}"}
+    if updates is not None:
+        facts["gradient updates"] = f"{updates:,}"
+    if seconds:
+        facts["training time"] = f"{seconds / 3600:.2f} hours"
+        facts["frames per second"] = f"{frames / seconds:,.0f} on average"
+        if speeds:
+            middle = speeds[len(speeds) // 2]
+            span = f"{middle:,.0f} (median row), {speeds[0]:,.0f} to {speeds[-1]:,.0f}"
+            facts["frames per second"] += f", {span}"
+    return facts
+
+
+def reproduce(config: dict[str, Any]) -> str:
+    """The command that makes the same run again: what differs from the defaults and the preset."""
+    options = config["options"]
+    plain = {f.name: f.default for f in dataclasses.fields(Options) if f.name not in _ASIDE}
+    words = ["python", "scripts/train_dqn.py", "--game", str(options["game"])]
+    for name, default in plain.items():
+        if name != "game" and name in options and options[name] != default:
+            words += [_flag(name), str(options[name])]
+    preset = dataclasses.asdict(presets.preset(config["agent"], options.get("preset", "laptop")))
+    for name, value in config["settings"].items():
+        if preset.get(name) != value:
+            words += _words(name, value)
+    return shlex.join(words)
+
+
+def _words(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [_flag(name if value else f"no-{name}")]
+    return [_flag(name), str(value)]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
