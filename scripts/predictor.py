@@ -1,0 +1,108 @@
+"""A saved net as one pure function with named outputs: what is exported, and what is served."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from agents import policy
+from agents.policy import Policy
+from dqnlab.types import Array, UserError
+from scripts.tasks import saved
+from scripts.tasks.task import Trained
+
+
+class Predictor(NamedTuple):
+    """Parameters included; `predict` can be traced for any number of inputs B."""
+
+    predict: Callable[[Array], dict[str, Array]]  # [B, *shape] -> {name: [B, ...]}
+    shape: tuple[int, ...]  # of one input, without B
+    dtype: str
+    labels: tuple[str, ...]  # what the outputs' last axis counts: actions or classes
+    about: dict[str, Any]  # JSON: where the net comes from, what its inputs and outputs are
+
+
+def load(run_dir: Path, checkpoint: str) -> Predictor:
+    """The net of a run folder, of an agent or of a supervised task.
+
+    `checkpoint` is `best`, `last`, or for agents the agent steps of a kept one.
+
+    Raises UserError for a folder that is no run, for agents with a memory and for nets of several
+    inputs.
+    """
+    if saved.is_supervised(run_dir):
+        return of_task(saved.load(run_dir, checkpoint))
+    agent = policy.read_config(run_dir)["agent"]
+    return of_agent(policy.load(run_dir, checkpoint), agent)
+
+
+def of_agent(trained: Policy, name: str) -> Predictor:
+    """Frame stacks -> Q-values and greedy actions, exactly those of `Policy`.
+
+    Raises UserError for an agent whose actions also depend on what it saw before the stack.
+    """
+    if jax.tree.leaves(trained.agent.core(1)):
+        raise UserError(
+            f"{name} has a memory (LSTM) beside its stack of frames; only agents without one can "
+            "be exported or served"
+        )
+    spec = trained.spec
+
+    def predict(frames: Array) -> dict[str, Array]:
+        q = trained.q_values(frames)
+        return {"q_values": q, "action": jnp.argmax(q, axis=-1).astype(jnp.int32)}
+
+    about = {
+        "kind": "agent",
+        "agent": name,
+        "game": spec.game,
+        "action_meanings": list(spec.action_meanings),
+        "protocol": spec.protocol,
+        "frame_skip": spec.frame_skip,
+        "agent_steps": trained.agent_steps,
+        "input": "the last observations along the last axis, oldest first, zeros before the first",
+        "outputs": {
+            "q_values": "expected discounted return of each action",
+            "action": "index of the largest of them",
+        },
+    }
+    shape = (*spec.obs_shape, spec.stack)
+    return Predictor(predict, shape, spec.obs_dtype, spec.action_meanings, about)
+
+
+def of_task(trained: Trained) -> Predictor:
+    """Inputs -> the net's outputs, and for a classifier the most probable class.
+
+    Raises UserError for a net that takes several arrays.
+    """
+    if not isinstance(trained.x, jax.ShapeDtypeStruct):
+        raise UserError(
+            f"{trained.task} takes several inputs ({', '.join(trained.x)}); only nets of one input "
+            "can be exported or served"
+        )
+    classes = tuple(map(str, trained.info.get("classes", ())))
+
+    def predict(x: Array) -> dict[str, Array]:
+        outputs = trained.apply(x)
+        if not classes:
+            return {"outputs": outputs}
+        chosen = jnp.argmax(outputs, axis=-1).astype(jnp.int32)
+        return {"logits": outputs, "probabilities": jax.nn.softmax(outputs), "class": chosen}
+
+    meanings = {
+        "outputs": "what the net computes, see the task",
+        "logits": "unnormalised log-probability of each class",
+        "probabilities": "of each class",
+        "class": "index of the most probable one",
+    }
+    names = jax.eval_shape(predict, jax.ShapeDtypeStruct((1, *trained.x.shape), trained.x.dtype))
+    about = {
+        "kind": saved.KIND,
+        "task": trained.task,
+        "info": trained.info,
+        "input": "as in the task's data",
+        "outputs": {name: meanings[name] for name in names},
+    }
+    return Predictor(predict, trained.x.shape, str(trained.x.dtype), classes, about)
