@@ -12,7 +12,7 @@ from dqnlab.types import Array
 
 def as_float(x: Array | np.ndarray) -> Array:
     """Images uint8 0..255 become float32 0..1, as the nets themselves scale them."""
-    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else jnp.asarray(x)
+    return jnp.asarray(x, jnp.float32) / 255 if x.dtype == jnp.uint8 else jnp.asarray(x)
 
 
 def gradient(score: Callable[[Array], Array], x: Array) -> Array:
