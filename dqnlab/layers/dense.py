@@ -36,12 +36,12 @@ class Dense(hk.Module):
         w_init = self._w_init or hk.initializers.TruncatedNormal(size**-0.5)
         w = hk.get_parameter("w", (size, self._output_size), jnp.float32, init=w_init)
         b = hk.get_parameter("b", (self._output_size,), jnp.float32, init=self._b_init or jnp.zeros)
-        y = _product(cast(x, self._dtype), w)
+        y = product(cast(x, self._dtype), w)
         return y + jnp.broadcast_to(b, y.shape)
 
 
 @jax.custom_vjp
-def _product(x: Array, w: Array) -> Array:
+def product(x: Array, w: Array) -> Array:
     """x [B, D] of the compute type, w float32 [D, N] -> float32 [B, N]."""
     return _product_fwd(x, w)[0]
 
@@ -57,7 +57,7 @@ def _product_bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     return _dot(g, w, 1, 1).astype(x.dtype), _dot(x, g, 0, 0)
 
 
-_product.defvjp(_product_fwd, _product_bwd)
+product.defvjp(_product_fwd, _product_bwd)
 
 
 def _dot(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:

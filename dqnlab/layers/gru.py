@@ -22,12 +22,13 @@ class GRU(hk.Module):
         self,
         hidden_size: int,
         dtype: jnp.dtype = jnp.float32,
+        hidden_dtype: jnp.dtype = jnp.float32,
         w_hidden_init: hk.initializers.Initializer = recurrent.orthogonal,
         name: str | None = None,
     ):
         super().__init__(name=name)
         self._hidden_size = hidden_size
-        self._dtype = dtype
+        self._dtypes = recurrent.Dtypes(dtype, hidden_dtype)
         self._w_hidden_init = w_hidden_init
 
     def __call__(
@@ -35,7 +36,7 @@ class GRU(hk.Module):
     ) -> tuple[Array, Array]:
         """x [T, B, D] -> (float32[T, B, H], the last hidden state); see `recurrent.Options`."""
         return recurrent.run(
-            _CELL, self._hidden_size, x, state, self._dtype, self._w_hidden_init, options
+            _CELL, self._hidden_size, x, state, self._dtypes, self._w_hidden_init, options
         )
 
 

@@ -34,12 +34,13 @@ class LSTM(hk.Module):
         self,
         hidden_size: int,
         dtype: jnp.dtype = jnp.float32,
+        hidden_dtype: jnp.dtype = jnp.float32,
         w_hidden_init: hk.initializers.Initializer | None = None,
         name: str | None = None,
     ):
         super().__init__(name=name)
         self._hidden_size = hidden_size
-        self._dtype = dtype
+        self._dtypes = recurrent.Dtypes(dtype, hidden_dtype)
         self._w_hidden_init = w_hidden_init
 
     def __call__(
@@ -50,7 +51,7 @@ class LSTM(hk.Module):
         `recurrent.Options` says what else a call takes: `first`, `mask` and more.
         """
         return recurrent.run(
-            _CELL, self._hidden_size, x, state, self._dtype, self._w_hidden_init, options
+            _CELL, self._hidden_size, x, state, self._dtypes, self._w_hidden_init, options
         )
 
 

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dqnlab.layers import dense
+from dqnlab.layers.cast import cast
 from dqnlab.layers.dense import Dense
 from dqnlab.types import Array, PyTree
 
@@ -29,6 +31,13 @@ class Options(TypedDict, total=False):
     mask: Array | None  # bool[T, B]: False is padding, over which the state is carried unchanged
     hidden_dropout: Array | None  # [B, H] from `dropout_mask`, on what the recurrent weights see
     reverse: bool  # from the last step to the first
+
+
+class Dtypes(NamedTuple):
+    """Compute types of a layer's products; sums, states and parameters are float32."""
+
+    input: jnp.dtype = jnp.float32  # of x, for all steps at once
+    hidden: jnp.dtype = jnp.float32  # of the hidden state: rounded again at each step
 
 
 class Cell(NamedTuple):
@@ -48,27 +57,25 @@ def run(
     hidden_size: int,
     x: Array,
     state: State | None,
-    dtype: jnp.dtype,
+    dtypes: Dtypes,
     w_hidden_init: hk.initializers.Initializer | None,
     options: Options,
 ) -> tuple[Array, State]:
     """The body of a recurrent layer, called inside its module: x [T, B, D] -> float32[T, B, H].
 
-    Makes the parameters `input/w` [D, n H], `input/b` and `w_hidden` [H, n H]. Only the product of
-    the inputs has the compute type `dtype`: the recurrent one is small, and its gradient is a sum
-    over time.
+    Makes the parameters `input/w` [D, n H], `input/b` and `w_hidden` [H, n H].
     """
     batch, size = x.shape[1:]
     columns = sum(cell.gates) * hidden_size
     init = hk.initializers.TruncatedNormal((size + hidden_size) ** -0.5)
-    from_x = time_distributed(Dense(columns, dtype, w_init=init, name="input"), x)
+    from_x = time_distributed(Dense(columns, dtypes.input, w_init=init, name="input"), x)
     w = hk.get_parameter("w_hidden", (hidden_size, columns), jnp.float32, w_hidden_init or init)
     edges = [sum(cell.gates[: k + 1]) * hidden_size for k in range(len(cell.gates) - 1)]
-    reverse = options.get("reverse", False)
     rows = (options.get("first"), options.get("mask"))
     state = cell.zero_state(batch, hidden_size) if state is None else state
     weights, inputs = (tuple(jnp.split(array, edges, axis=-1)) for array in (w, from_x))
-    return _unroll(cell, reverse, weights, inputs, state, rows, options.get("hidden_dropout"))
+    loop = _Loop(cell, dtypes.hidden, options.get("reverse", False))
+    return _unroll(loop, weights, inputs, state, rows, options.get("hidden_dropout"))
 
 
 def time_distributed(layer: Callable[[Array], Array], x: Array) -> Array:
@@ -98,27 +105,32 @@ def orthogonal(shape: Sequence[int], dtype: Any) -> Array:
     hidden state simply starts at zero.
     """
     rows, columns = shape
-    init = hk.initializers.Orthogonal()
-    return jnp.concatenate([init((rows, rows), dtype) for _ in range(columns // rows)], axis=1)
+    init = jax.nn.initializers.orthogonal()  # Haiku's needs rank promotion
+    keys = hk.next_rng_keys(columns // rows)
+    return jnp.concatenate([init(key, (rows, rows), dtype) for key in keys], axis=1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+class _Loop(NamedTuple):
+    cell: Cell
+    dtype: jnp.dtype
+    reverse: bool
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _unroll(
-    cell: Cell,
-    reverse: bool,
+    loop: _Loop,
     weights: Blocks,
     inputs: Blocks,
     state: State,
     rows: tuple[Array | None, Array | None],
     dropout: Array | None,
 ) -> tuple[Array, State]:
-    result, _ = _scan(cell, reverse, weights, inputs, state, rows, dropout)
+    result, _ = _scan(loop, weights, inputs, state, rows, dropout)
     return result
 
 
 def _scan(
-    cell: Cell,
-    reverse: bool,
+    loop: _Loop,
     weights: Blocks,
     inputs: Blocks,
     state: State,
@@ -127,6 +139,8 @@ def _scan(
 ) -> tuple[tuple[Array, State], Blocks]:
     """((outputs, last state), what each block of weights was multiplied with at each step)."""
 
+    weights = tuple(cast(w, loop.dtype) for w in weights)  # once, not in each step
+
     def body(state: State, row: PyTree) -> tuple[State, tuple[Array, Blocks]]:
         inputs, (first, mask) = row
         if first is not None:
@@ -134,16 +148,17 @@ def _scan(
         factors: list[Array] = [jnp.zeros(())] * len(weights)
 
         def product(k: int, hidden: Array) -> Array:
-            factors[k] = hidden if dropout is None else hidden * dropout
-            return factors[k] @ weights[k]
+            hidden = hidden if dropout is None else hidden * dropout
+            factors[k] = cast(hidden, loop.dtype)
+            return dense.product(factors[k], weights[k])
 
         products = tuple(functools.partial(product, k) for k in range(len(weights)))
-        new = cell.step(products, state, inputs)
+        new = loop.cell.step(products, state, inputs)
         if mask is not None:
             new = jax.tree.map(lambda x, old: _select(mask, x, old), new, state)
         return new, (jax.tree.leaves(new)[0], tuple(factors))
 
-    last, (outputs, factors) = lax.scan(body, state, (inputs, rows), reverse=reverse)
+    last, (outputs, factors) = lax.scan(body, state, (inputs, rows), reverse=loop.reverse)
     return (outputs, last), factors
 
 
@@ -152,16 +167,16 @@ def _select(condition: Array, x: Array, y: Array) -> Array:
 
 
 def _unroll_fwd(
-    cell: Cell, reverse: bool, weights: Blocks, inputs: Blocks, state: State, *rest: Any
+    loop: _Loop, weights: Blocks, inputs: Blocks, state: State, *rest: Any
 ) -> tuple[tuple[Array, State], PyTree]:
     def scan(inputs: Blocks, state: State) -> tuple[tuple[Array, State], Blocks]:
-        return _scan(cell, reverse, weights, inputs, state, *rest)
+        return _scan(loop, weights, inputs, state, *rest)
 
     result, back, factors = jax.vjp(scan, inputs, state, has_aux=True)
     return result, (back, factors)
 
 
-def _unroll_bwd(cell: Cell, reverse: bool, saved: PyTree, gradient: PyTree) -> tuple[PyTree, ...]:
+def _unroll_bwd(loop: _Loop, saved: PyTree, gradient: PyTree) -> tuple[PyTree, ...]:
     # A product is added to its block of inputs, so both have the same gradient. Left to autodiff,
     # each step would add a product of its own to all of the weights' gradient.
     back, factors = saved
@@ -171,7 +186,10 @@ def _unroll_bwd(cell: Cell, reverse: bool, saved: PyTree, gradient: PyTree) -> t
 
 
 def _sum_over_time(factor: Array, to_input: Array) -> Array:
-    return lax.dot_general(factor, to_input, (((0, 1), (0, 1)), ((), ())))
+    dims = (((0, 1), (0, 1)), ((), ()))
+    to_input = cast(to_input, factor.dtype)
+    to_weight: Array = lax.dot_general(factor, to_input, dims, preferred_element_type=jnp.float32)
+    return to_weight
 
 
 _unroll.defvjp(_unroll_fwd, _unroll_bwd)

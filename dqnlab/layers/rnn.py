@@ -25,13 +25,14 @@ class RNN(hk.Module):
         self,
         hidden_size: int,
         dtype: jnp.dtype = jnp.float32,
+        hidden_dtype: jnp.dtype = jnp.float32,
         activation: str = "tanh",
         w_hidden_init: hk.initializers.Initializer = recurrent.orthogonal,
         name: str | None = None,
     ):
         super().__init__(name=name)
         self._hidden_size = hidden_size
-        self._dtype = dtype
+        self._dtypes = recurrent.Dtypes(dtype, hidden_dtype)
         self._cell = {"tanh": _TANH, "relu": _RELU}[activation]
         self._w_hidden_init = w_hidden_init
 
@@ -40,7 +41,7 @@ class RNN(hk.Module):
     ) -> tuple[Array, Array]:
         """x [T, B, D] -> (float32[T, B, H], the last hidden state); see `recurrent.Options`."""
         return recurrent.run(
-            self._cell, self._hidden_size, x, state, self._dtype, self._w_hidden_init, options
+            self._cell, self._hidden_size, x, state, self._dtypes, self._w_hidden_init, options
         )
 
 

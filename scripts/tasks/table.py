@@ -1,12 +1,16 @@
 """All tasks: one row each."""
 
 from envs import names
-from scripts.tasks import digits_lenet, digits_mlp
+from scripts.tasks import adding, char_rnn, digits_lenet, digits_mlp, tagger, translation
 from scripts.tasks.task import Task
 
 TASKS: dict[str, Task] = {
     "digits-mlp": digits_mlp.TASK,
     "digits-lenet": digits_lenet.TASK,
+    "char-rnn": char_rnn.TASK,
+    "tagger": tagger.TASK,
+    "translation": translation.TASK,
+    "adding": adding.TASK,
 }
 
 

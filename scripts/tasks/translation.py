@@ -1,0 +1,152 @@
+"""Dates as people write them, day first, into DD/MM/YYYY, by an encoder-decoder with attention."""
+
+import dataclasses
+import datetime
+import functools
+from pathlib import Path
+from typing import Any
+
+import haiku as hk
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+
+from dqnlab import batches, text
+from dqnlab.nets.seq2seq import Seq2Seq
+from dqnlab.objective import Loss
+from dqnlab.train import LossAux
+from dqnlab.types import Array
+from scripts.tasks import task
+from scripts.tasks.task import Splits, Task, Trained
+
+LONGEST = 36  # characters of a source
+ORDINALS = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd", 31: "st"}
+# Python's formats after {ordinal}; years of two digits are 1970 to 2069. Always day, month, year.
+FORMATS = (
+    "%d/%m/%Y|%d.%m.%y|%d-%m-%Y|%d %b %Y|%d %B %Y|%a %d %b '%y|%A, %d %B %Y|%d. %B %y|"
+    "%A the {ordinal} of %B, %Y|{ordinal} of %B %Y|{ordinal} %b %y|the {ordinal} of %b '%y"
+).split("|")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(task.Config):
+    """See task.Config."""
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 4e-3
+    schedule: str = "cosine"
+    max_grad_norm: float | None = 1.0
+    hidden: int = 64
+    """Units of the decoder and of each reader."""
+    dates: int = 10_000
+    """Dates to learn from, each written once; 2,000 others are the test part."""
+
+
+def write(date: datetime.date, form: str) -> str:
+    """A date in one of FORMATS; days and months lose their leading zero where a space follows."""
+    ordinal = f"{date.day}{ORDINALS.get(date.day, 'th')}"
+    written = date.strftime(form.format(ordinal=ordinal))
+    return written.replace(" 0", " ").removeprefix("0") if " " in written else written
+
+
+def load(config: Config, seed: int) -> Splits:
+    """Dates from 1970 to 2069; those of the test part appear nowhere in the training part."""
+    rng, first = np.random.default_rng(seed), datetime.date(1970, 1, 1)
+    days = rng.permutation(36_525)[: config.dates + 2000]
+    dates = [first + datetime.timedelta(int(day)) for day in days]
+    sources = [write(date, FORMATS[rng.integers(len(FORMATS))]) for date in dates]
+    targets = [date.strftime("%d/%m/%Y") for date in dates]
+    info = {"source": text.vocabulary("".join(sources)), "target": text.vocabulary("0123456789/")}
+    source, mask = text.pad([text.encode(s, info["source"]) for s in sources], LONGEST, "date")
+    y = np.stack([text.encode(t, info["target"]) for t in targets])
+    data = {"x": {"source": source, "mask": mask, "target": y}, "y": y}
+    parts = [batches.take(data, rows) for rows in np.split(np.arange(len(days)), [config.dates])]
+    return Splits(parts[0], None, parts[1], info)
+
+
+def _net(config: Config, info: dict[str, Any]) -> Seq2Seq:
+    return Seq2Seq(len(info["source"]), len(info["target"]), config.hidden)
+
+
+def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
+    """Logits of each character of the target, told those before it."""
+    net = hk.transform_with_state(
+        lambda x, is_training: _net(config, info)(x["source"], x["mask"], x["target"])
+    )
+
+    def loss(
+        params: Any, net_state: Any, key: Array, batch: Any, is_training: bool
+    ) -> tuple[Array, LossAux]:
+        (logits, _), net_state = net.apply(params, net_state, key, batch["x"], is_training)
+        value = optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"]).mean()
+        return value, LossAux(net_state, {})
+
+    return net, loss
+
+
+def translate(trained: Trained, source: np.ndarray, mask: np.ndarray) -> tuple[Any, Any]:
+    """Greedy: int32[N, 10] and where each character looked, float32[N, 10, S]."""
+    net = hk.without_apply_rng(
+        hk.transform(
+            lambda x: _net(trained.config, trained.info).greedy(x["source"], x["mask"], 10)
+        )
+    )
+    greedy = jax.jit(functools.partial(net.apply, trained.params))
+    tokens, weights = batches.map_batches(greedy, {"source": source, "mask": mask})
+    return tokens, weights
+
+
+def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
+    """Exact translations in per cent; how often attention goes on or stays; a picture of it."""
+    source, mask = splits.test["x"]["source"], splits.test["x"]["mask"]
+    tokens, weights = translate(trained, source, mask)
+    # Where a character looks: the mean position under its weights. One step back is forgiven.
+    looked = weights @ np.arange(source.shape[1])
+    _draw(trained, source[:6], tokens[:6], weights[:6], folder / "attention.png")
+    return {
+        "exact_percent": 100 * float(np.mean(np.all(tokens == splits.test["y"], axis=1))),
+        "monotone_percent": 100 * float(np.mean(np.diff(looked, axis=1) > -1.0)),
+    }
+
+
+def _draw(
+    trained: Trained, source: np.ndarray, tokens: np.ndarray, weights: np.ndarray, path: Path
+) -> None:
+    figure, axes = plt.subplots(2, 3, figsize=(13, 6), layout="constrained")
+    for axis, read, written, weight in zip(axes.flat, source, tokens, weights, strict=True):
+        length = int(np.flatnonzero(weight.sum(axis=0)).max()) + 1
+        axis.imshow(weight[:, :length], cmap="gray", vmin=0, vmax=1)
+        axis.set_xticks(range(length), list(text.decode(read[:length], trained.info["source"])))
+        axis.set_yticks(range(len(written)), list(text.decode(written, trained.info["target"])))
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What to translate."""
+
+    date: str = "Friday the 3rd of March, 2028"
+    """A date, day first."""
+
+
+def sample(trained: Trained, args: Sample) -> str:
+    """The date as DD/MM/YYYY."""
+    read = text.encode(args.date, trained.info["source"], "--date")
+    source, mask = text.pad([read], LONGEST, "--date")
+    return text.decode(translate(trained, source, mask)[0][0], trained.info["target"])
+
+
+TASK = Task(
+    about="dates as people write them into DD/MM/YYYY, by an encoder-decoder with attention",
+    goal=">= 99 % exact on dates never seen; attention moves on from step to step (attention.png)",
+    minutes=4,
+    defaults=Config(),
+    load=load,
+    make=make,
+    report=report,
+    sample=sample,
+    sample_args=Sample,
+)
