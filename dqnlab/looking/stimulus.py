@@ -10,7 +10,6 @@ from jax import lax
 from dqnlab.looking import saliency
 from dqnlab.types import Array
 
-
 Carry = tuple[Array, Array, Array]  # x, the best x so far, its value
 
 
