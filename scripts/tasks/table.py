@@ -1,7 +1,24 @@
 """All tasks: one row each."""
 
 from envs import names
-from scripts.tasks import adding, char_rnn, digits_lenet, digits_mlp, tagger, translation
+from scripts.tasks import (
+    adding,
+    autoencoder,
+    char_rnn,
+    digits_autoencoder,
+    digits_lenet,
+    digits_mlp,
+    embeddings,
+    glyphs,
+    mixture_density,
+    pong_state,
+    sentence_score,
+    siamese,
+    tagger,
+    translation,
+    vae,
+    which_game,
+)
 from scripts.tasks.task import Task
 
 TASKS: dict[str, Task] = {
@@ -11,6 +28,17 @@ TASKS: dict[str, Task] = {
     "tagger": tagger.TASK,
     "translation": translation.TASK,
     "adding": adding.TASK,
+    "embeddings": embeddings.TASK,
+    "sequence-scorer": sentence_score.TASK,
+    "digits-autoencoder": digits_autoencoder.TASK,
+    "glyphs": glyphs.TASK,
+    "pong-state": pong_state.TASK,
+    "which-game": which_game.TASK,
+    "frame-autoencoder": autoencoder.TASK,
+    "vae": vae.TASK,
+    "cvae": vae.CONDITIONAL,
+    "siamese": siamese.TASK,
+    "mixture-density": mixture_density.TASK,
 }
 
 

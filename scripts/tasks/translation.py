@@ -20,7 +20,7 @@ from dqnlab.types import Array
 from scripts.tasks import task
 from scripts.tasks.task import Splits, Task, Trained
 
-LONGEST = 36  # characters of a source
+LONGEST = 40  # characters of a source
 ORDINALS = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd", 31: "st"}
 # Python's formats after {ordinal}; years of two digits are 1970 to 2069. Always day, month, year.
 FORMATS = (
