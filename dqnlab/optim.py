@@ -70,10 +70,27 @@ def make(
         raise UserError(f"optimizer {name!r} is unknown; allowed: {', '.join(_MAKERS)}")
     steps = [_MAKERS[name](learning_rate, epsilon)]
     if max_grad_norm is not None:
-        steps.insert(0, optax.clip_by_global_norm(max_grad_norm))
+        steps.insert(0, clip_by_global_norm(max_grad_norm))
     if weight_decay:
         steps.append(decoupled_decay(learning_rate, weight_decay))
     return steps[0] if len(steps) == 1 else optax.chain(*steps)
+
+
+def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
+    """As optax's, but by one factor for all arrays.
+
+    optax divides each element by the norm and selects. XLA:CPU makes that a pass of its own over
+    all gradients (1.3 CPU ms of 33 in a DQN update); a factor goes into the optimizer's passes.
+    """
+
+    def update(
+        updates: PyTree, state: optax.EmptyState, params: Params | None = None
+    ) -> tuple[PyTree, optax.EmptyState]:
+        norm = optax.tree.norm(updates)
+        factor = jnp.where(norm < max_norm, 1.0, max_norm / norm)
+        return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def decoupled_decay(
