@@ -37,6 +37,8 @@ class Agent(NamedTuple):
     q_values  (params, net_state, key, obs[B, *obs_shape, K], core, training) -> (q[B, A], core)
     loss      (params, target_params, net_state, key, Transition) -> LossOutput
     has_target  whether `loss` needs target_params; () otherwise
+    returns   distributional agents: (params, net_state, key, obs[B, *obs_shape, K])
+              -> (values[B, A, M], probabilities[B, A, M]) of the predicted return
     """
 
     init: Callable[[Array], tuple[Params, PyTree]]
@@ -44,3 +46,4 @@ class Agent(NamedTuple):
     q_values: Callable[..., tuple[Array, PyTree]]
     loss: Callable[[Params, Params, PyTree, Array, Any], LossOutput]
     has_target: bool = True
+    returns: Callable[..., tuple[Array, Array]] | None = None

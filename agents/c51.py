@@ -49,4 +49,7 @@ def make(settings: Settings, spec: EnvSpec) -> Agent:
         )
         return LossOutput(values, values, {"q_mean": out.tm1.q.mean()}, out.net_state)
 
-    return feed_forward.make(settings, spec, head, loss)
+    def returns(out: Distributions) -> tuple[Array, Array]:
+        return jnp.broadcast_to(support, out.logits.shape), jax.nn.softmax(out.logits)
+
+    return feed_forward.make(settings, spec, head, loss, returns)

@@ -32,12 +32,15 @@ def make(
     spec: EnvSpec,
     head: networks.Forward,
     loss_of: Callable[[Passes, Transition], LossOutput],
+    returns_of: Callable[[Any], tuple[Array, Array]] | None = None,
 ) -> Agent:
     """An agent from its head and its loss.
 
     Args:
       head: inside Haiku, (features[B, F], is_training) -> a record with the field q[B, A].
       loss_of: what is to be minimised.
+      returns_of: for distributional agents, the head's record -> values and probabilities of the
+        return, each [B, A, M].
     """
     network = networks.transform(settings, spec, head)
 
@@ -49,6 +52,10 @@ def make(
     ) -> tuple[Array, PyTree]:
         output, _ = network.apply(params, net_state, key, obs, training)
         return output.q, core
+
+    def returns(params: Params, net_state: PyTree, key: Array, obs: Array) -> tuple[Array, Array]:
+        assert returns_of is not None
+        return returns_of(network.apply(params, net_state, key, obs, False)[0])
 
     def loss(
         params: Params, target_params: Params, net_state: PyTree, key: Array, batch: Transition
@@ -66,7 +73,13 @@ def make(
             q_policy = network.apply(target_params, net_state, keys[3], s_tm1, True)[0].q
         return loss_of(Passes(tm1, t, q_selector, q_policy, new_state), batch)
 
-    return Agent(init=init, core=lambda batch_size: (), q_values=q_values, loss=loss)
+    return Agent(
+        init=init,
+        core=lambda batch_size: (),
+        q_values=q_values,
+        loss=loss,
+        returns=None if returns_of is None else returns,
+    )
 
 
 def augment(settings: Settings, key: Array, images: Array) -> Array:

@@ -35,4 +35,4 @@ def make(settings: Settings, spec: EnvSpec) -> Agent:
         q = sample(settings.num_action_taus)[0].mean(axis=1)
         return Quantiles(q, z, taus)
 
-    return feed_forward.make(settings, spec, head, quantiles.make_loss(settings))
+    return feed_forward.make(settings, spec, head, quantiles.make_loss(settings), quantiles.returns)

@@ -19,4 +19,4 @@ def make(settings: Settings, spec: EnvSpec) -> Agent:
         z = networks.make_head(settings, spec, n)(features, is_training).swapaxes(1, 2)
         return Quantiles(z.mean(axis=1), z, jnp.broadcast_to(midpoints, z.shape[:2]))
 
-    return feed_forward.make(settings, spec, head, quantiles.make_loss(settings))
+    return feed_forward.make(settings, spec, head, quantiles.make_loss(settings), quantiles.returns)

@@ -21,6 +21,12 @@ class Quantiles(NamedTuple):
     taus: Array  # [B, N]: their fractions
 
 
+def returns(out: Quantiles) -> tuple[Array, Array]:
+    """The quantiles as equally probable values of the return, each [B, A, N]."""
+    values = out.z.swapaxes(1, 2)
+    return values, jnp.full_like(values, 1 / values.shape[-1])
+
+
 def make_loss(settings: Settings) -> Callable[[Passes, Transition], LossOutput]:
     """Quantile Huber loss of all pairs of predicted and target quantiles, Munchausen or not.
 

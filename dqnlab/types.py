@@ -63,3 +63,4 @@ class Env(NamedTuple):
     reset: Callable[[Any], tuple[Any, TimeStep]]  # seed -> (env_state, TimeStep[N]), all `first`
     step: Callable[[Any, Any], tuple[Any, TimeStep]]  # (env_state, int32[N]) -> ...
     close: Callable[[], None]
+    lives: Callable[[], np.ndarray] | None = None  # int32[N] left after the last call, where known

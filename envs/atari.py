@@ -166,7 +166,7 @@ def _run(spec: EnvSpec, emulators: AtariVectorEnv, life_loss: bool, timeout_s: f
         games.emulators = None  # frees the C++ side; `AtariVectorEnv.close` does not
         watched.stop()
 
-    return Env(spec=spec, reset=reset, step=step, close=close)
+    return Env(spec=spec, reset=reset, step=step, close=close, lives=lambda: games.lives)
 
 
 def _check_usable(games: _Games) -> AtariVectorEnv:
