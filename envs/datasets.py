@@ -152,7 +152,7 @@ def _play(
     """One episode's (uint8[K, 210, 160], uint8[128]), one for every `every` agent steps."""
     rng = np.random.default_rng(seed)
     game = _load(rom, int(rng.integers(2**31)))
-    actions = game.getMinimalActionSet()
+    actions = np.array(game.getMinimalActionSet())
     seen: deque[np.ndarray] = deque(maxlen=stack)
     step, hold = 0, 0
     while step < frames * every:
@@ -180,7 +180,9 @@ def _load(rom: str, seed: int, sticky_actions: float = 0.25) -> ale_py.ALEInterf
     game = ale_py.ALEInterface()
     game.setInt("random_seed", seed)
     game.setFloat("repeat_action_probability", sticky_actions)
-    game.loadROM(roms.get_rom_path(rom))
+    path = roms.get_rom_path(rom)
+    assert path is not None  # `names.rom_of` has seen it
+    game.loadROM(path)
     return game
 
 
@@ -201,7 +203,8 @@ def _area_weights(size: int) -> np.ndarray:
     pixels = np.arange(size)
     ends = np.minimum(edges[1:, None], pixels + 1)
     starts = np.maximum(edges[:-1, None], pixels)
-    return (np.maximum(ends - starts, 0) * SIZE / size).astype(np.float32)
+    covered: np.ndarray = np.maximum(ends - starts, 0) * SIZE / size
+    return covered.astype(np.float32)
 
 
 def _cached(folder: Path, key: dict[str, object], make: Callable[[], Frames]) -> Frames:

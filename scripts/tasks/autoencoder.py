@@ -1,0 +1,93 @@
+"""Atari frames through a code of a few numbers, against principal components of as many."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import haiku as hk
+import jax.numpy as jnp
+import numpy as np
+from sklearn.decomposition import PCA
+
+from dqnlab.nets import autoencoder
+from dqnlab.nets.autoencoder import FrameAutoencoder, Reconstruction
+from dqnlab.objective import Loss, supervised
+from dqnlab.types import Array
+from envs import datasets
+from scripts.tasks import pictures, task
+from scripts.tasks.task import Splits, Task, Trained
+
+SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(task.Config):
+    """How the net is trained, on which frames, and how large its code is."""
+
+    epochs: int = 15
+    batch_size: int = 32
+    schedule: str = "warmup_cosine"
+    batches_per_launch: int = 8
+    code: int = 16
+    """Numbers in the code."""
+    games: tuple[str, ...] = (
+        *("Pong", "Breakout", "Freeway", "MsPacman", "SpaceInvaders", "Seaquest"),
+    )
+    """Names of games."""
+    episodes: int = 8
+    """Recorded of each game; the last two are tested on."""
+    frames: int = 150
+    """Kept of an episode, one in four agent steps."""
+    stack: int = 1
+    """Frames in an observation; 4 as agents see them."""
+
+
+def load(config: Config, seed: int) -> Splits:
+    """Frames without labels; the recordings are those of seed 0 for every seed."""
+    sizes = {"episodes": config.episodes, "frames": config.frames, "stack": config.stack}
+    recorded = datasets.record(config.games, every=4, seed=0, **sizes)
+    train, _, test = datasets.split(recorded, num_test=2)
+    return Splits({"x": train.obs}, None, {"x": test.obs}, {})
+
+
+def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
+    """The DQN's torso down to the code; squared error of pixels in 0..1."""
+
+    def forward(x: Array, is_training: bool) -> Reconstruction:
+        return FrameAutoencoder(config.code)(x)
+
+    def criterion(outputs: Reconstruction, batch: Any) -> tuple[Array, dict[str, Array]]:
+        pixels = batch["x"].astype(jnp.float32) / 255
+        loss, metrics = autoencoder.squared_error(outputs, pixels)
+        return 100 * loss, {"mse": metrics["mse"]}
+
+    net = hk.transform_with_state(forward)
+    return net, supervised(net, criterion)
+
+
+def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
+    """Mean squared error of a pixel on unseen episodes, and that of PCA with a code as large."""
+    flat = [part["x"].reshape(len(part["x"]), -1) for part in (splits.train, splits.test)]
+    train, test = (part.astype(np.float32) / 255 for part in flat)
+    pca = PCA(trained.config.code, svd_solver="randomized", random_state=0).fit(train)
+    linear = pca.inverse_transform(pca.transform(test))
+    outputs = trained.predict(splits.test["x"]).x.reshape(test.shape)
+    chosen = np.linspace(0, len(test) - 1, SHOWN).astype(int)
+    rows = np.concatenate([each[chosen] for each in (test, outputs, linear)])
+    newest = rows.reshape(3 * SHOWN, 84, 84, -1)[..., -1]
+    pictures.grid(folder / "frames.png", newest.clip(0, 1), columns=SHOWN)
+    ours, theirs, none = (
+        float(np.square(each - test).mean()) for each in (outputs, linear, train.mean(axis=0)[None])
+    )
+    return {"test_mse": ours, "pca_mse": theirs, "mean_frame_mse": none, "ratio": ours / theirs}
+
+
+TASK = Task(
+    about="Atari frames through a code of 16 numbers: convolutional autoencoder",
+    goal="a lower squared error on unseen episodes than PCA with 16 components",
+    minutes=8,
+    defaults=Config(),
+    load=load,
+    make=make,
+    report=report,
+)

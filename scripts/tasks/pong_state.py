@@ -1,0 +1,95 @@
+"""Where the ball and the paddles are in a frame of Pong, labelled by the console's memory."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dqnlab import objective
+from dqnlab.nets.torso import NatureTorso
+from dqnlab.objective import Loss
+from dqnlab.types import Array
+from envs import datasets
+from scripts.tasks import task
+from scripts.tasks.task import Splits, Task, Trained
+
+SCREEN = (160.0, 210.0, 210.0, 210.0)  # pixels along each target's axis
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(task.Config):
+    """How the net is trained, and on how many games."""
+
+    epochs: int = 16
+    batch_size: int = 32
+    schedule: str = "warmup_cosine"
+    batches_per_launch: int = 8
+    episodes: int = 40
+    """Games recorded; the last 4 are tested on, the 2 before them validated on."""
+
+
+def load(config: Config, seed: int) -> Splits:
+    """Stacks of 4 frames as agents see them, at most 300 of a game; another seed, other games."""
+    recorded = datasets.record(
+        ["Pong"], episodes=config.episodes, frames=300, every=4, stack=4, seed=seed
+    )
+    parts = []
+    for part in datasets.split(recorded, num_test=4, num_valid=2):
+        position, is_visible = datasets.pong_state(part.ram)
+        parts.append({"x": part.obs, "y": position, "mask": is_visible})
+    return Splits(*parts, {"targets": list(datasets.PONG_TARGETS)})
+
+
+def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
+    """The DQN's own torso, a dense layer, and four numbers in screen pixels."""
+
+    def forward(x: Array, is_training: bool) -> Array:
+        x = jax.nn.relu(hk.Linear(256, name="hidden")(NatureTorso()(x)))
+        share = 0.5 + hk.Linear(4, w_init=hk.initializers.VarianceScaling(0.1), name="positions")(x)
+        return share * jnp.array([SCREEN])
+
+    def criterion(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        weights = batch["mask"].astype(jnp.float32)
+        count = jnp.maximum(weights.sum(), 1.0)
+        error = jnp.abs(outputs - batch["y"])
+        loss = (weights * jnp.square(error / jnp.array([SCREEN]))).sum() / count
+        return 1e3 * loss, {"pixels": (weights * error).sum() / count}
+
+    net = hk.transform_with_state(forward)
+    return net, objective.supervised(net, criterion)
+
+
+def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
+    """Mean absolute error in pixels of the 210 x 160 screen, where the thing is on the screen."""
+    test = splits.test
+    error = np.abs(trained.predict(test["x"]) - test["y"])
+    names = trained.info["targets"]
+    each = {name: float(error[test["mask"][:, i], i].mean()) for i, name in enumerate(names)}
+    return {
+        "mean_error_pixels": float(np.mean(list(each.values()))),
+        **{f"{name.replace(' ', '_')}_pixels": value for name, value in each.items()},
+        "always_the_median_pixels": _baseline(splits),
+    }
+
+
+def _baseline(splits: Splits) -> float:
+    train, test, errors = splits.train, splits.test, []
+    for i in range(4):
+        guess = np.median(train["y"][train["mask"][:, i], i])
+        errors.append(np.abs(test["y"][test["mask"][:, i], i] - guess).mean())
+    return float(np.mean(errors))
+
+
+TASK = Task(
+    about="ball and paddle positions from Pong frames, labels from the console's memory",
+    goal="<= 1.0 pixel of the 210 x 160 screen, mean error on unseen games",
+    minutes=6,
+    defaults=Config(),
+    load=load,
+    make=make,
+    report=report,
+)
