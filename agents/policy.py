@@ -59,11 +59,8 @@ def save(path: Path, params: Params, net_state: PyTree, agent_steps: int) -> Non
     weights.save_weights(path, tree, {"agent_steps": str(agent_steps)})
 
 
-def weights_path(run_dir: Path, which: str) -> Path:
-    """The weights file of `best`, `last` or an agent-step count.
-
-    Raises UserError naming what the run has.
-    """
+def checkpoints(run_dir: Path) -> dict[str, Path]:
+    """The weights files that a run has, by the names that `load` takes."""
     folder = run_dir / "weights"
     steps = sorted(int(p.stem) for p in folder.glob("*.safetensors") if p.stem.isdigit())
     names = {str(step): folder / f"{step:012d}.safetensors" for step in steps}
@@ -71,6 +68,15 @@ def weights_path(run_dir: Path, which: str) -> Path:
         names["last"] = names[str(steps[-1])]
     if (folder / "best.safetensors").exists():
         names["best"] = folder / "best.safetensors"
+    return names
+
+
+def weights_path(run_dir: Path, which: str) -> Path:
+    """The weights file of `best`, `last` or an agent-step count.
+
+    Raises UserError naming what the run has.
+    """
+    names = checkpoints(run_dir)
     if which not in names:
         raise UserError(f"{run_dir} has no weights {which!r}; it has: {', '.join(names) or 'none'}")
     return names[which]
