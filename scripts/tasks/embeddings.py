@@ -26,9 +26,9 @@ QUERIES = "list string integer function class raises returns open first true".sp
 class Config(task.Config):
     """See task.Config."""
 
-    epochs: int = 5
+    epochs: int = 8
     batch_size: int = 1024
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     schedule: str = "cosine"
     size: int = 64
     """Numbers of a word's vector."""

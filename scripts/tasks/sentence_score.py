@@ -47,8 +47,8 @@ def score(sentence: list[str], lead: list[str], common: set[str]) -> float:
 def load(config: Config, seed: int) -> Splits:
     """Sections of five or more sentences: 80 % to learn from, 10 % validation, 10 % test.
 
-    x: vectors float32[N, T, D] of sentences, means of their words' vectors, the lead first. y: each
-    sentence's score; the lead itself has none.
+    x: float32[N, T, 2 D], of each sentence the mean of its words' vectors, and that times the
+    lead's: what both have in common. y: each sentence's score; the lead, the first, has none.
     """
     documents = [[prose.words(s) for s in prose.sentences(each)] for each in prose.documents()]
     sections = [each[: config.longest] for each in documents if len(each) >= 5]
@@ -62,7 +62,9 @@ def load(config: Config, seed: int) -> Splits:
         rows = [table[index[word]] for word in sentence if word in index and word not in common]
         return np.mean(rows, axis=0) if rows else np.zeros(table.shape[1], np.float32)
 
-    x, mask = text.pad([np.stack([vector(s) for s in each]) for each in sections], config.longest)
+    vectors = [np.stack([vector(sentence) for sentence in each]) for each in sections]
+    both = [np.concatenate([each, each * each[0]], axis=1) for each in vectors]
+    x, mask = text.pad(both, config.longest)
     y, _ = text.pad(
         [np.float32([score(s, each[0], common) for s in each]) for each in sections], config.longest
     )

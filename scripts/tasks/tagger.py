@@ -133,7 +133,7 @@ def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
 
 
 TASK = Task(
-    about="each character's kind of token in Python source, by LSTMs that read one way and both ways",
+    about="each character's kind of token in Python source, by LSTMs one way and both ways",
     goal="the net that reads both ways errs less than the one-way net of as many units",
     minutes=4,
     defaults=Config(),
