@@ -46,6 +46,8 @@ class Options:
     """Games played at the end; 0 skips the evaluation and the video."""
     resume: Path | None = None
     """Run folder to go on with, exactly as if it had not stopped; only --frames may change."""
+    init_torso: str | None = None
+    """Run folder of an agent or a supervised net whose trained torso this run starts with."""
     quiet: bool = False
     """Print nothing but errors."""
     settings: tyro.conf.OmitArgPrefixes[Settings] = dataclasses.field(default_factory=Settings)

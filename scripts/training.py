@@ -11,7 +11,7 @@ from agents import driver as drivers
 from agents import policy, registry, runner, saving
 from agents.replay import ring as rings
 from agents.runner import RunState
-from dqnlab import checkpoint, optim, run_folder
+from dqnlab import checkpoint, optim, run_folder, transfer
 from dqnlab.checkpoint import Segment
 from dqnlab.metrics import MetricsWriter
 from dqnlab.train import TrainState
@@ -55,6 +55,8 @@ class Run:
     def start(self) -> None:
         """Make the first state, and a checkpoint of it: a run can be resumed from the start on."""
         self.state: RunState = jax.jit(self.runner.init)(np.uint32(self.options.seed))
+        if self.options.init_torso is not None:
+            self.state = _with_torso(self.state, self.options.init_torso)
         self.save()
 
     def resume(self) -> None:
@@ -228,3 +230,10 @@ def describe(run: Run, device: str) -> str:
             f"run folder {run.dir}",
         ]
     )
+
+
+def _with_torso(state: RunState, run_dir: str) -> RunState:
+    # The target network starts equal to the online one.
+    params = transfer.with_torso(state.train.params, transfer.load_torso(run_dir), run_dir)
+    target = jax.tree.map(jax.numpy.copy, params) if state.target_params else ()
+    return state._replace(train=state.train._replace(params=params), target_params=target)

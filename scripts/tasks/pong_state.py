@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dqnlab import objective
+from dqnlab import batches, objective, transfer
 from dqnlab.nets.torso import NatureTorso
 from dqnlab.objective import Loss
-from dqnlab.types import Array
+from dqnlab.types import Array, Params
 from envs import datasets
 from scripts.tasks import task
 from scripts.tasks.task import Splits, Task, Trained
@@ -30,6 +30,12 @@ class Config(task.Config):
     batches_per_launch: int = 8
     episodes: int = 40
     """Games recorded; the last 4 are tested on, the 2 before them validated on."""
+    labels: int = 0
+    """Frames of the training part that are used, evenly spaced; 0 for all."""
+    init_torso: Path | None = None
+    """Run folder of an agent or a supervised net whose torso this one starts with."""
+    freeze_torso: bool = False
+    """Leave the torso as it is: a fixed feature extractor."""
 
 
 def load(config: Config, seed: int) -> Splits:
@@ -41,14 +47,21 @@ def load(config: Config, seed: int) -> Splits:
     for part in datasets.split(recorded, num_test=4, num_valid=2):
         position, is_visible = datasets.pong_state(part.ram)
         parts.append({"x": part.obs, "y": position, "mask": is_visible})
-    return Splits(*parts, {"targets": list(datasets.PONG_TARGETS)})
+    train = parts[0]
+    if config.labels:
+        chosen = np.linspace(0, len(train["x"]) - 1, config.labels).astype(int)
+        train = batches.take(train, chosen)
+    return Splits(train, parts[1], parts[2], {"targets": list(datasets.PONG_TARGETS)})
 
 
 def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
     """The DQN's own torso, a dense layer, and four numbers in screen pixels."""
 
     def forward(x: Array, is_training: bool) -> Array:
-        x = jax.nn.relu(hk.Linear(256, name="hidden")(NatureTorso()(x)))
+        features = NatureTorso()(x)
+        if config.freeze_torso:
+            features = jax.lax.stop_gradient(features)
+        x = jax.nn.relu(hk.Linear(256, name="hidden")(features))
         share = 0.5 + hk.Linear(4, w_init=hk.initializers.VarianceScaling(0.1), name="positions")(x)
         return share * jnp.array([SCREEN])
 
@@ -61,6 +74,14 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
 
     net = hk.transform_with_state(forward)
     return net, objective.supervised(net, criterion)
+
+
+def start(config: Config, splits: Splits, seed: int, params: Params) -> Params:
+    """The torso of another run, where asked for."""
+    if config.init_torso is None:
+        return params
+    torso = transfer.load_torso(config.init_torso)
+    return transfer.with_torso(params, torso, str(config.init_torso))
 
 
 def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
@@ -92,4 +113,5 @@ TASK = Task(
     load=load,
     make=make,
     report=report,
+    start=start,
 )
