@@ -73,15 +73,21 @@ def how_measured(baseline: str) -> str:
     return _TRAINING if baseline in CURVES else COLUMNS[baseline][1]
 
 
+def members(subset: str) -> list[str]:
+    """The games of atari5, atari26 or atari57; UserError for another name."""
+    if subset not in SUBSETS:
+        raise unknown("set of games", subset, SUBSETS)
+    return [g for g in names.atari_games() if scores.reference(g).get(SUBSETS[subset])]
+
+
 def subsets(games: Sequence[str]) -> dict[str, list[str]]:
     """Name -> games of each subset that is whole in `games`, and `games` if none is as large."""
     # Only a whole subset may have its name: three of its games say something else.
     found: dict[str, list[str]] = {}
-    for name, mark in SUBSETS.items():
-        members = [g for g in names.atari_games() if scores.reference(g).get(mark)]
-        if set(members) <= set(games):
-            found[name] = members
-    if all(len(members) < len(games) for members in found.values()):
+    for name in SUBSETS:
+        if set(whole := members(name)) <= set(games):
+            found[name] = whole
+    if all(len(whole) < len(games) for whole in found.values()):
         found[f"these {len(games)}"] = list(games)
     return found
 

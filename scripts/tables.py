@@ -128,6 +128,12 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         }
         for row in rows
     ]
+    return markdown_rows(cells)
+
+
+def markdown_rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of rows that all have the same keys."""
+    cells = [{name: cell(value) for name, value in row.items()} for row in rows]
     titles = list(cells[0])
     lines = [titles, ["---"] * len(titles), *(list(row.values()) for row in cells)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -142,7 +148,7 @@ def cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:,.3f}" if abs(value) < 10 else f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,7 @@ from agents import policy
 from agents.presets import Settings
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import EnvSpec, UserError
-from envs import names, protocols, scores
+from envs import names, protocols, published, scores
 from scripts import curves, plot_runs, runs, tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,6 +183,26 @@ def test_aggregates_are_over_whole_subsets_with_intervals_over_runs(tmp_path: Pa
     assert rows[0]["mean"].value == pytest.approx(np.mean(hns))
     assert rows[0]["IQM"].low <= rows[0]["IQM"].value <= rows[0]["IQM"].high
     assert rows[0]["frames"] == 6_000_000
+
+
+def test_published_scores_stand_only_at_frames_that_the_runs_of_that_set_have(tmp_path: Path):
+    atari5 = published.members("atari5")
+    paths = [make_run(tmp_path / game, game=game, last=6) for game in atari5]
+    paths.append(make_run(tmp_path / "Pong", last=4))
+    groups = runs.group([runs.load(path, METRIC) for path in paths])
+    rows = tables.aggregate_rows(groups, ["dopamine:DQN"], METRIC)
+    frames = {
+        (row["games"], row["agent"]): [
+            each["frames"]
+            for each in rows
+            if each["games"] == row["games"] and each["agent"] == row["agent"]
+        ]
+        for row in rows
+    }
+    assert frames["atari5", "dqn"] == [1_000_000, 5_000_000, 6_000_000]
+    assert frames["atari5", "dopamine:DQN"] == [1_000_000, 5_000_000]
+    assert frames["these 6", "dqn"] == [1_000_000, 4_000_000]
+    assert frames["these 6", "dopamine:DQN"] == [1_000_000]
 
 
 def two_agents(folder: Path) -> list[Path]:
