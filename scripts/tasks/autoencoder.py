@@ -35,7 +35,9 @@ class Config(task.Config):
     )
     """Names of games."""
     episodes: int = 8
-    """Recorded of each game; the last two are tested on."""
+    """Recorded of each game."""
+    num_test: int = 2
+    """The last so many of them are tested on."""
     frames: int = 150
     """Kept of an episode, one in four agent steps."""
     stack: int = 1
@@ -46,7 +48,7 @@ def load(config: Config, seed: int) -> Splits:
     """Frames without labels; the recordings are those of seed 0 for every seed."""
     sizes = {"episodes": config.episodes, "frames": config.frames, "stack": config.stack}
     recorded = datasets.record(config.games, every=4, seed=0, **sizes)
-    train, _, test = datasets.split(recorded, num_test=2)
+    train, _, test = datasets.split(recorded, config.num_test)
     return Splits({"x": train.obs}, None, {"x": test.obs}, {})
 
 

@@ -39,10 +39,8 @@ class Config(task.Config):
 
 
 def load(config: Config, seed: int) -> Splits:
-    """Stacks of 4 frames as agents see them, at most 300 of a game; another seed, other games."""
-    recorded = datasets.record(
-        ["Pong"], episodes=config.episodes, frames=300, every=4, stack=4, seed=seed
-    )
+    """Stacks of 4 frames as agents see them, at most 300 of a game; every seed sees the same."""
+    recorded = datasets.record(["Pong"], episodes=config.episodes, frames=300, every=4, stack=4)
     parts = []
     for part in datasets.split(recorded, num_test=4, num_valid=2):
         position, is_visible = datasets.pong_state(part.ram)

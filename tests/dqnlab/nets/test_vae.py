@@ -39,7 +39,7 @@ def test_the_class_changes_what_is_decoded():
     net = conditional()
     params = net.init(jax.random.PRNGKey(0), X, Y)
     assert params["vae/encode0"]["w"].shape == (784 + 10, 16)
-    assert params["vae/decode0"]["w"].shape == (4 + 10, 8)
+    assert params["vae/~decode/decode0"]["w"].shape == (4 + 10, 8)
     logits = [net.apply(params, None, X, Y + i).decoded.logits for i in range(2)]
     assert not np.allclose(*logits)
 
