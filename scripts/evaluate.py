@@ -47,6 +47,8 @@ class Options:
     """Write the result to this file."""
     video: Path | None = None
     """Write one game as MP4 to this file."""
+    quiet: bool = False
+    """Print nothing but errors; for --json and --video."""
 
 
 def score(
@@ -112,7 +114,7 @@ def main(args: list[str] | None = None) -> int:
         raise UserError(f"--epsilon is {epsilon}; it must be between 0 and 1")
     own = trained.spec.protocol["name"]
     protocol = options.protocol or (own if own in protocols.PROTOCOLS else "machado2018")
-    if protocol != own:
+    if protocol != own and not options.quiet:
         print(f"note: trained under {own}, evaluated under {protocol}", file=sys.stderr)
     result = score(
         trained,
@@ -122,7 +124,8 @@ def main(args: list[str] | None = None) -> int:
         seed=options.seed,
         num_envs=options.num_envs,
     )
-    print(describe(result))
+    if not options.quiet:
+        print(describe(result))
     if options.json is not None:
         run_folder.write_json(options.json, result)
     if options.video is not None:

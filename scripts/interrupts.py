@@ -11,6 +11,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.is_saved = False  # set where nothing is left to save: the first signal ends it then
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 
@@ -24,8 +25,9 @@ class Interrupts:
         return 0 if self.signal is None else 128 + self.signal
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            print("stopped without saving", file=sys.stderr)
+        if self.signal is not None or self.is_saved:
+            words = "stopped; training is saved" if self.is_saved else "stopped without saving"
+            os.write(sys.stderr.fileno(), f"\n{words}\n".encode())  # print may be interrupted
             os._exit(128 + number)
         self.signal = number
         print("\nstopping: saving a checkpoint (again to stop at once)", file=sys.stderr)

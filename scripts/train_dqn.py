@@ -68,6 +68,7 @@ def main(args: list[str] | None = None) -> int:
                 python = os.path.relpath(sys.executable)
                 progress.say(f"saved; go on with: {python} scripts/train_dqn.py --resume {run_dir}")
             elif options.eval_episodes:
+                interrupts.is_saved = True
                 finish(run, progress)
         finally:
             progress.close()
