@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import logging
 import textwrap
 import types
@@ -42,7 +43,7 @@ def load(cls: type[T], values: Any, where: str) -> T:
     if younger := [name for name in fields if name not in values]:
         meant = ", ".join(f"{name} {getattr(loaded, name)!r}" for name in younger)
         meant = textwrap.shorten(meant, _LINE, placeholder=f" ... ({len(younger)} in all)")
-        _log.warning("note: %s is older than some settings, which mean there: %s", where, meant)
+        _say(f"note: {where} is older than some settings, which mean there: {meant}")
     return loaded
 
 
@@ -63,6 +64,11 @@ def check(
         for key in fields
         if key in values
     }
+
+
+@functools.cache  # once, however often the file is read
+def _say(line: str) -> None:
+    _log.warning(line)
 
 
 def _has_default(field: "dataclasses.Field[Any]") -> bool:

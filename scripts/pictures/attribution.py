@@ -1,0 +1,75 @@
+"""Which pixels the answer rests on."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+
+from dqnlab.looking import saliency
+from dqnlab.types import Array
+from scripts.pictures.maps import draw_outputs
+from scripts.pictures.subject import Subject, as_input, picture, where
+
+ROWS = 4
+
+
+def draw(subject: Subject) -> Figure:
+    """For a few inputs: the input, two saliency maps of its largest output, and its outputs."""
+    images, outputs = subject.images(), subject.outputs()
+    chosen = telling(outputs, ROWS)
+    heats = _heats(subject, chosen, outputs[chosen].argmax(axis=1))
+    figure = Figure(figsize=(12, 0.7 + 2.9 * len(chosen)), layout="constrained")
+    grid = figure.subplots(len(chosen), 4, squeeze=False)
+    for row, (axes, index) in enumerate(zip(grid, chosen, strict=True)):
+        image = picture(images[index])
+        for column, title in enumerate((where(subject, index), "gradient", "blurred patches")):
+            brightest = (2 if column else 1) * image.max()  # heat lies over a darker picture
+            axes[column].imshow(image, cmap="gray", vmin=0, vmax=brightest)
+            axes[column].set_axis_off()
+            if column:
+                heat = heats[column - 1][row]
+                shown = axes[column].imshow(heat, cmap="inferno", alpha=heat, vmin=0, vmax=1)
+            axes[column].set_title(title, fontsize=10)
+        scale = ScalarMappable(shown.norm, shown.cmap)
+        figure.colorbar(scale, ax=axes[2], shrink=0.8, label="share of the largest")
+        draw_outputs(axes[3], subject, outputs[index], index)
+    figure.suptitle(
+        f"{subject.title}: pixels that the largest {subject.output} rests on", fontsize=11
+    )
+    return figure
+
+
+def telling(outputs: np.ndarray, number: int) -> np.ndarray:
+    """Of each of `number` equal parts, the input whose best output stands out most from the mean.
+
+    Where no choice matters, a saliency map shows noise.
+    """
+    gap = outputs.max(axis=1) - outputs.mean(axis=1)
+    parts = np.array_split(np.arange(len(gap)), min(number, len(gap)))
+    return np.array([part[np.argmax(gap[part])] for part in parts])
+
+
+def _heats(subject: Subject, chosen: np.ndarray, best: np.ndarray) -> list[np.ndarray]:
+    """float32[n, H, W] by gradient and by perturbation, one input at a time."""
+    found: list[list[np.ndarray]] = [[], []]
+
+    def both(forward: Any, inputs: Any) -> tuple[Array, Array]:
+        x, answer = inputs
+
+        def score(x: Array) -> Array:
+            q = forward(x)
+            return jnp.take_along_axis(q, jnp.broadcast_to(answer[:, None], (len(x), 1)), 1)[:, 0]
+
+        smooth = x.shape[1] / 60 if x.shape[1] >= 36 else 0.0
+        by_gradient = saliency.heat(saliency.gradient(score, as_input(x)), smooth)
+        patches = saliency.perturbation(lambda x: score(x)[:, None], as_input(x))
+        return by_gradient, saliency.heat(patches)
+
+    for index, answer in zip(chosen, best, strict=True):
+        x, context = subject.one(index)
+        heats = subject.run(both, (x, np.array([answer], np.int32)), context)
+        for kind, heat in zip(found, heats, strict=True):
+            kind.append(heat[0])
+    return [np.stack(kind) for kind in found]

@@ -1,0 +1,47 @@
+"""The weights of the first layer, as images."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from scripts.pictures.mosaic import mosaic
+from scripts.pictures.subject import Absent, Subject
+
+COLUMNS, MOST = 8, 64
+
+
+def draw(subject: Subject) -> Figure:
+    """One panel per input channel; a filter has the same place, and the same scale, in each."""
+    name = subject.layer_names()[0]
+    kernels = _kernels(subject, name)  # [N, h, w, C]
+    shown = kernels[:MOST]
+    scale = np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
+    shown = shown / np.where(scale > 0, scale, 1)
+    channels = shown.shape[-1]
+    figure = Figure(figsize=(max(7.0, 1 + 2.6 * channels), 3.6), layout="constrained")
+    panels = figure.subplots(1, channels, squeeze=False)[0]
+    for channel, axes in enumerate(panels):
+        sheet = mosaic(shown[..., channel], COLUMNS)
+        image = axes.imshow(sheet, cmap="coolwarm", vmin=-1, vmax=1, interpolation="nearest")
+        axes.set_title(_channel_name(subject, channel, channels), fontsize=10)
+        axes.set_axis_off()
+    figure.colorbar(image, ax=panels, shrink=0.7, label="weight / largest of the filter")
+    more = f" ({MOST} of {len(kernels)})" if len(kernels) > MOST else f" ({len(kernels)})"
+    figure.suptitle(f"{subject.title}: filters of {name}{more}", fontsize=11)
+    return figure
+
+
+def _kernels(subject: Subject, name: str) -> np.ndarray:
+    weights = np.asarray(subject.params[name].get("w", np.zeros(0)), np.float32)
+    if weights.ndim == 4:
+        return np.moveaxis(weights, -1, 0)
+    shape = subject.images().shape[1:]
+    if weights.ndim == 2 and len(weights) == np.prod(shape):
+        return weights.T.reshape(-1, *shape)
+    raise Absent(f"the weights of its first layer, {name}, are {list(weights.shape)}: no images")
+
+
+def _channel_name(subject: Subject, channel: int, channels: int) -> str:
+    if subject.moments is not None and channels > 1:  # stacked frames
+        back = channels - 1 - channel
+        return "newest frame" if back == 0 else f"{back} step{'s' * (back > 1)} before"
+    return f"channel {channel}" if channels > 1 else "input"
