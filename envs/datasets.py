@@ -104,13 +104,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dqnlab" / "frames"
 
 
-def split(data: Frames, num_test: int, num_valid: int = 0) -> tuple[Frames, Frames, Frames]:
+def split(
+    data: Frames, num_test: int, num_valid: int = 0, *, need_all_games: bool = True
+) -> tuple[Frames, Frames, Frames]:
     """(train, valid, test): whole episodes, the last ones of each game are held out.
 
     A frame that is the same byte for byte in an earlier part (title screens, and games that
     begin alike) is left out of the later one: nothing that is scored has been trained on.
 
-    Raises UserError where no episode would be left to train on, or a game misses in a part.
+    Raises UserError where no episode would be left to train on, or `need_all_games` and a game
+    has no frame left in a part: some show one still picture until the right button is pressed.
     """
     episodes = int(data.episode.max()) + 1
     first_test, first_valid = episodes - num_test, episodes - num_test - num_valid
@@ -127,7 +130,7 @@ def split(data: Frames, num_test: int, num_valid: int = 0) -> tuple[Frames, Fram
     parts = [Frames(*(column[(part == i) & is_new] for column in data)) for i in range(3)]
     for name, wanted, kept in zip(("valid", "test"), (num_valid, num_test), parts[1:], strict=True):
         missing = set(data.game.tolist()) - set(kept.game.tolist())
-        if wanted and missing:
+        if need_all_games and wanted and missing:
             raise UserError(
                 f"the {name} part holds no new frame of games {sorted(missing)}: record more"
             )

@@ -167,6 +167,8 @@ def test_a_game_that_would_miss_in_the_test_part_is_an_error(frames):
     obs[frames.game == 0] = 7
     with pytest.raises(UserError, match=r"the test part holds no new frame of games \[0\]"):
         datasets.split(frames._replace(obs=obs), num_test=1)
+    _, _, test = datasets.split(frames._replace(obs=obs), num_test=1, need_all_games=False)
+    assert set(test.game.tolist()) == {1}
 
 
 def test_a_folder_that_cannot_be_used_is_an_error(tmp_path):
