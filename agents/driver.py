@@ -18,7 +18,7 @@ from jax import lax
 
 from agents.runner import Runner, RunState
 from dqnlab.metrics import EpisodeTracker
-from dqnlab.types import Env, PyTree, TimeStep, UserError
+from dqnlab.types import Array, Env, PyTree, TimeStep, UserError
 
 TRAINING, EVALUATION = 0, 1  # streams of seeds
 
@@ -108,21 +108,10 @@ class DeviceDriver:
     """Drives games written in JAX: act, learn and step inside one scan, nothing on the host."""
 
     def __init__(self, runner: Runner, env: Env, run_seed: int):
-        self._runner = runner
         self.tracker = EpisodeTracker(env.spec.num_envs)
         self._rows = 0
-
-        def one_row(carry: Any, _: None) -> tuple[Any, Any]:
-            state, env_state, timestep = carry
-            state, action = runner.act(state, timestep)
-            state = lax.cond(runner.is_due(state.rows), runner.learn, lambda s: s, state)
-            env_state, timestep = env.step(env_state, action)
-            return (state, env_state, timestep), (timestep.reward, timestep.first)
-
-        def many_rows(carry: Any, num_rows: int) -> tuple[Any, Any]:
-            return lax.scan(one_row, carry, None, length=num_rows)
-
-        self._many_rows: Any = jax.jit(many_rows, static_argnums=1, donate_argnums=0)
+        program = many_rows(runner.act, runner.learn, env.step, runner.is_due)
+        self._many_rows: Any = jax.jit(program, static_argnums=1, donate_argnums=0)
         seed = env_seed(run_seed, TRAINING, 0)
         self._env_state, self._timestep = jax.jit(env.reset)(jnp.uint32(seed))
 
@@ -132,12 +121,21 @@ class DeviceDriver:
         """Take `num_rows` vector steps in one launch, unless `should_stop` already says so."""
         if should_stop():
             return state, 0
-        carry = (state, self._env_state, self._timestep)
-        (state, self._env_state, self._timestep), (reward, first) = self._many_rows(carry, num_rows)
-        for row in zip(np.asarray(reward), np.asarray(first), strict=True):
+        carry, (reward, first) = self._many_rows(self.carry(state), num_rows)
+        return self.take(carry, np.asarray(reward), np.asarray(first)), num_rows
+
+    def carry(self, state: RunState) -> PyTree:
+        """What the program advances. It is donated."""
+        return state, self._env_state, self._timestep
+
+    def take(self, carry: PyTree, reward: np.ndarray, first: np.ndarray) -> RunState:
+        """Remember the games of an advanced `carry`, and count their scores, [rows, N] each."""
+        state: RunState
+        state, self._env_state, self._timestep = carry
+        for row in zip(reward, first, strict=True):
             self.tracker.add(*row)
-        self._rows += num_rows
-        return state, num_rows
+        self._rows += len(reward)
+        return state
 
     def compilations(self) -> tuple[int, int]:
         """How often the whole program was compiled; one for each distinct `num_rows`."""
@@ -159,3 +157,29 @@ def make(runner: Runner, env: Env, run_seed: int, rows_per_iteration: int) -> An
     if env.spec.traceable:
         return DeviceDriver(runner, env, run_seed)
     return HostDriver(runner, env, run_seed, rows_per_iteration)
+
+
+def many_rows(
+    act: Callable[..., Any],
+    learn: Callable[..., Any],
+    step: Callable[..., Any],
+    is_due: Callable[[Any], Any],
+) -> Callable[[PyTree, int], tuple[PyTree, tuple[Array, Array]]]:
+    """(carry, num_rows) -> (carry, (reward, first) of each row): a run in one program.
+
+    The functions are those of a runner and its games, or the same mapped over seeds, whose states
+    have one axis more. All seeds are at the same row, so that one `cond` decides for all: a mapped
+    one would compute both branches.
+    """
+
+    def one_row(carry: PyTree, _: None) -> tuple[PyTree, tuple[Array, Array]]:
+        state, env_state, timestep = carry
+        state, action = act(state, timestep)
+        state = lax.cond(is_due(state.rows.reshape(-1)[0]), learn, lambda s: s, state)
+        env_state, timestep = step(env_state, action)
+        return (state, env_state, timestep), (timestep.reward, timestep.first)
+
+    def program(carry: PyTree, num_rows: int) -> tuple[PyTree, tuple[Array, Array]]:
+        return lax.scan(one_row, carry, None, length=num_rows)
+
+    return program

@@ -90,6 +90,9 @@ def make(
     """Put an agent, a replay and an optimizer together for games of this spec."""
     updates, rows_per_learn = settings.updates_and_steps()
     target_period = settings.target_update_period // settings.update_period  # in updates
+    # Where no copy falls between the updates of a call, the target network stays out of their loop,
+    # and what is made of it alone (its kernels, rounded to bfloat16) is made once a call.
+    is_copied_inside = target_period % updates != 0
     update = train.make_update(_weighted_loss(agent), optimizer)
 
     def init(seed: Any) -> RunState:
@@ -151,7 +154,9 @@ def make(
         sums = {name: state.totals[name] + value for name, value in aux.metrics.items()}
         return state._replace(
             train=new,
-            target_params=next_target(new, state.target_params),
+            target_params=(
+                next_target(new, state.target_params) if is_copied_inside else state.target_params
+            ),
             replay=replay.update(state.replay, sample.indices, aux.extra),
             totals={**sums, "updates": state.totals["updates"] + 1},
             bad_update=jnp.where(is_first_bad, new.step, state.bad_update),
@@ -172,7 +177,8 @@ def make(
             return agent.q_values(train.params, train.net_state, net_key, obs, core, False)[0]
 
         state = state._replace(replay=replay.begin(state.replay, replay_key, q_values))
-        return lax.scan(learn_once, state, None, length=updates)[0]
+        state = lax.scan(learn_once, state, None, length=updates)[0]
+        return state._replace(target_params=next_target(state.train, state.target_params))
 
     def is_due(rows: Any) -> Any:
         is_full_enough = (rows >= replay.min_rows) & (

@@ -82,3 +82,44 @@ def test_one_update_equals_numpy(double):
             # Adam's first step: both moments, corrected for their bias, are g and g squared.
             expected = old_array - lr * g / (np.abs(g) + eps)
             np.testing.assert_allclose(new_array, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("copy_every", [2, 3])  # updates: with two a launch, at its end or within
+def test_the_target_is_copied_after_the_same_updates_however_many_a_launch_holds(copy_every):
+    rng = np.random.default_rng(1)
+    batch = Transition(
+        s_tm1=rng.normal(size=(BATCH, 5, 1)).astype(np.float32),
+        a_tm1=rng.integers(0, 3, BATCH).astype(np.int32),
+        r_t=rng.normal(size=BATCH).astype(np.float32),
+        discount_t=np.full(BATCH, 0.9, np.float32),
+        s_t=rng.normal(size=(BATCH, 5, 1)).astype(np.float32),
+    )
+
+    def states(num_envs: int, launches: int) -> list[runner.RunState]:
+        settings = Settings(
+            num_envs=num_envs,
+            update_period=4,
+            target_update_period=4 * copy_every,
+            hidden=7,
+            torso="mlp",
+            precision="float32",
+        )
+        agent = registry.make("dqn", settings, SPEC)
+        optimizer = optim.make("adam", 0.01, 0.02)
+        run = runner.make(agent, fixed_replay(batch), settings, SPEC, optimizer)
+        learn, found = jax.jit(run.learn), [run.init(0)]
+        for _ in range(launches):
+            found.append(learn(found[-1]))
+        return found
+
+    one_by_one, two_by_two = states(4, 6), states(8, 3)
+    for updates, state in enumerate(one_by_one):
+        copied = one_by_one[updates - updates % copy_every].train.params
+        jax.tree.map(np.testing.assert_array_equal, state.target_params, copied)
+    for singles, pairs in zip(one_by_one[::2], two_by_two, strict=True):
+        assert int(pairs.train.step) == int(singles.train.step)
+        for ours, theirs in (
+            (pairs.train, singles.train),
+            (pairs.target_params, singles.target_params),
+        ):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours, theirs)
