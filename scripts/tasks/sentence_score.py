@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import spearmanr
 
-from dqnlab import batches, fit, objective, optim, text, train
+from dqnlab import batches, fit, objective, optim, preprocess, text, train
 from dqnlab.nets.sequence import Tagger
 from dqnlab.objective import Loss
 from dqnlab.train import LossAux
@@ -19,13 +19,16 @@ from dqnlab.types import Array
 from scripts.tasks import embeddings, prose, task
 from scripts.tasks.task import Splits, Task, Trained
 
+LEAD = 2  # sentences that a section begins with
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(task.Config):
     """See task.Config."""
 
     epochs: int = 60
-    batch_size: int = 32
+    batch_size: int = 16
+    learning_rate: float = 2e-3
     optimizer: str = "rmsprop"
     patience: int | None = 10
     hidden: int = 64
@@ -48,34 +51,39 @@ def load(config: Config, seed: int) -> Splits:
     """Sections of five or more sentences: 80 % to learn from, 10 % validation, 10 % test.
 
     x: float32[N, T, 2 D], of each sentence the mean of its words' vectors, and that times the
-    lead's: what both have in common. y: each sentence's score; the lead, the first, has none.
+    lead's: what both have in common; standardised on the training part. y: each sentence's score;
+    the lead itself has none.
     """
     documents = [[prose.words(s) for s in prose.sentences(each)] for each in prose.documents()]
     sections = [each[: config.longest] for each in documents if len(each) >= 5]
-    table, known = _word_vectors(config, seed)
-    common = {
-        word for word, _ in Counter(w for s in sections for t in s for w in t).most_common(60)
-    }
-    index = {word: k for k, word in enumerate(known)}
-
-    def vector(sentence: list[str]) -> np.ndarray:
-        rows = [table[index[word]] for word in sentence if word in index and word not in common]
-        return np.mean(rows, axis=0) if rows else np.zeros(table.shape[1], np.float32)
-
-    vectors = [np.stack([vector(sentence) for sentence in each]) for each in sections]
-    both = [np.concatenate([each, each * each[0]], axis=1) for each in vectors]
-    x, mask = text.pad(both, config.longest)
-    y, _ = text.pad(
-        [np.float32([score(s, each[0], common) for s in each]) for each in sections], config.longest
-    )
-    luhn, _ = text.pad([_luhn(each, common) for each in sections], config.longest)
-    order = np.random.default_rng(seed).permutation(len(sections))
-    scored = mask.copy()
-    scored[:, 0] = False
+    counts = Counter(word for each in sections for sentence in each for word in sentence)
+    common = {word for word, _ in counts.most_common(60)}
+    table = {w: v for w, v in _word_vectors(config, seed).items() if w not in common}
+    rows = [_section(section, table, common) for section in sections]
+    x, y, luhn = (text.pad(each, config.longest)[0] for each in zip(*rows, strict=True))
+    mask = np.arange(config.longest)[None] < np.array([[len(section)] for section in sections])
+    scored = mask & (np.arange(config.longest) >= LEAD)[None]
     data = {"x": {"x": x, "mask": mask}, "y": y, "scored": scored, "luhn": luhn}
-    cut = [len(order) // 10, len(order) // 5]
-    test, validation, rest = (batches.take(data, rows) for rows in np.split(order, cut))
-    return Splits(rest, validation, test, {})
+    order = np.random.default_rng(seed).permutation(len(sections))
+    test, validation, rest = np.split(order, [len(order) // 10, len(order) // 5])
+    scale = preprocess.standardizer(x[rest][mask[rest]])
+    x[mask] = scale(x[mask])
+    return Splits(*(batches.take(data, part) for part in (rest, validation, test)), {})
+
+
+def _section(
+    section: list[list[str]], table: dict[str, np.ndarray], common: set[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The vectors, scores and Luhn's scores of a section's sentences."""
+    lead = [word for sentence in section[:LEAD] for word in sentence]
+    x = np.stack([_mean_vector(sentence, table) for sentence in section])
+    both = np.concatenate([x, x * _mean_vector(lead, table)], axis=1)
+    return both, np.float32([score(each, lead, common) for each in section]), _luhn(section, common)
+
+
+def _mean_vector(sentence: list[str], table: dict[str, np.ndarray]) -> np.ndarray:
+    rows = [table[word] for word in sentence if word in table]
+    return np.mean(rows, axis=0) if rows else np.zeros_like(next(iter(table.values())))
 
 
 def _luhn(section: list[list[str]], common: set[str]) -> np.ndarray:
@@ -85,7 +93,7 @@ def _luhn(section: list[list[str]], common: set[str]) -> np.ndarray:
     return np.float32(means)
 
 
-def _word_vectors(config: Config, seed: int) -> tuple[np.ndarray, list[str]]:
+def _word_vectors(config: Config, seed: int) -> dict[str, np.ndarray]:
     made = dataclasses.replace(embeddings.TASK.defaults, epochs=config.vector_epochs)
     splits = embeddings.load(made, seed)
     net, loss = embeddings.make(made, splits.info)
@@ -100,7 +108,7 @@ def _word_vectors(config: Config, seed: int) -> tuple[np.ndarray, list[str]]:
         batch_size=made.batch_size,
         seed=seed,
     )
-    return embeddings.vectors(fitted.state.params), splits.info["words"]
+    return dict(zip(splits.info["words"], embeddings.vectors(fitted.state.params), strict=True))
 
 
 def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
