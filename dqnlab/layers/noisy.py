@@ -7,6 +7,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from dqnlab.layers.cast import cast
+from dqnlab.layers.dense import product
 from dqnlab.types import Array
 
 
@@ -14,16 +16,24 @@ class NoisyLinear(hk.Module):
     """y = (w + w_sigma ∘ ε_w) x + b + b_sigma ∘ ε_b with factorised Gaussian noise (1706.10295).
 
     One noise serves the whole batch; each call with noise draws another. The mean parameters
-    `w` and `b` have the names and shapes of `hk.Linear`.
+    `w` and `b` have the names and shapes of `hk.Linear`. `dtype` is that of the product, as in
+    `Dense`: parameters, noise and output are float32.
     """
 
-    def __init__(self, output_size: int, sigma0: float = 0.5, name: str | None = None):
+    def __init__(
+        self,
+        output_size: int,
+        sigma0: float = 0.5,
+        dtype: jnp.dtype = jnp.float32,
+        name: str | None = None,
+    ):
         super().__init__(name=name)
         self._output_size = output_size
         self._sigma0 = sigma0
+        self._dtype = dtype
 
     def __call__(self, x: Array, is_noisy: bool) -> Array:
-        """[..., P] -> [..., Q]; consumes a random key only where `is_noisy`."""
+        """[B, P] -> float32[B, Q]; consumes a random key only where `is_noisy`."""
         p, q = x.shape[-1], self._output_size
         bound = 1.0 / math.sqrt(p)
 
@@ -31,17 +41,17 @@ class NoisyLinear(hk.Module):
             return jax.random.uniform(hk.next_rng_key(), shape, dtype, -bound, bound)
 
         sigma = hk.initializers.Constant(self._sigma0 * bound)
-        w = hk.get_parameter("w", (p, q), x.dtype, init=mean)
-        b = hk.get_parameter("b", (q,), x.dtype, init=mean)
-        w_sigma = hk.get_parameter("w_sigma", (p, q), x.dtype, init=sigma)
-        b_sigma = hk.get_parameter("b_sigma", (q,), x.dtype, init=sigma)
+        w = hk.get_parameter("w", (p, q), jnp.float32, init=mean)
+        b = hk.get_parameter("b", (q,), jnp.float32, init=mean)
+        w_sigma = hk.get_parameter("w_sigma", (p, q), jnp.float32, init=sigma)
+        b_sigma = hk.get_parameter("b_sigma", (q,), jnp.float32, init=sigma)
         if is_noisy:
             key_p, key_q = jax.random.split(hk.next_rng_key())
-            noise_p = scaled_noise(key_p, p).astype(x.dtype)
-            noise_q = scaled_noise(key_q, q).astype(x.dtype)
+            noise_p, noise_q = scaled_noise(key_p, p), scaled_noise(key_q, q)
             w = w + w_sigma * jnp.outer(noise_p, noise_q)  # eq. 10
             b = b + b_sigma * noise_q  # eq. 11
-        return x @ w + jnp.broadcast_to(b, (*x.shape[:-1], q))
+        y = product(cast(x, self._dtype), w)
+        return y + jnp.broadcast_to(b, y.shape)
 
 
 def scaled_noise(key: Array, size: int) -> Array:

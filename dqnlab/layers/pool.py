@@ -1,8 +1,36 @@
-"""Pooling to a fixed number of bins, whatever the size of the image."""
+"""Max-pooling: to half the size, and to a fixed number of bins whatever the size."""
 
 import jax.numpy as jnp
+from jax import lax
 
 from dqnlab.types import Array
+
+
+def max_pool(x: Array) -> Array:
+    """Windows of 3 x 3 with stride 2 and padding "SAME": [B, H, W, C] -> [B, H', W', C].
+
+    H' = ceil(H/2), W' = ceil(W/2). Output and gradient are those of `hk.max_pool`, whose gradient
+    is a scalar loop on CPU.
+    """
+    return _max_of_three(_max_of_three(x, 2), 1)  # columns first: of equal maxima the first row's
+
+
+def _max_of_three(x: Array, axis: int) -> Array:
+    size, outputs = x.shape[axis], -(-x.shape[axis] // 2)
+    before = (2 * outputs + 1 - size) // 2
+    edges = [(0, 0, 0)] * x.ndim
+    edges[axis] = (before, 2 * outputs + 2 - size - before, 0)
+    lowest = jnp.array(-jnp.inf, x.dtype)
+    pairs = lax.pad(x, lowest, edges).reshape(*x.shape[:axis], outputs + 1, 2, *x.shape[axis + 1 :])
+    even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
+    first, third = (lax.slice_in_dim(even, i, i + outputs, axis=axis) for i in (0, 1))
+    second = lax.slice_in_dim(odd, 0, outputs, axis=axis)
+    return _first_largest(_first_largest(first, second), third)
+
+
+def _first_largest(a: Array, b: Array) -> Array:
+    # Unlike jnp.maximum's, its gradient goes to one of two equals; either's NaN comes out.
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 def adaptive_max_pool(x: Array, height: int, width: int) -> Array:

@@ -15,7 +15,7 @@ class QHead(hk.Module):
 
     Dueling (arXiv:1511.06581, eq. 9): q = v + a - mean_a(a), each stream with its own hidden
     layer. `num_outputs` is 1 for Q-values, the number of atoms or quantiles for distributions.
-    `noisy_sigma` makes both layers noisy (arXiv:1706.10295); they compute in float32.
+    `noisy_sigma` makes both layers noisy (arXiv:1706.10295).
     """
 
     def __init__(
@@ -53,6 +53,6 @@ class QHead(hk.Module):
 
     def _dense(self, size: int, x: Array, name: str, is_noisy: bool) -> Array:
         if self._noisy_sigma is not None:
-            return NoisyLinear(size, self._noisy_sigma, name=name)(x.astype(jnp.float32), is_noisy)
+            return NoisyLinear(size, self._noisy_sigma, self._dtype, name=name)(x, is_noisy)
         init = fan_in_uniform(x.shape[-1])
         return Dense(size, self._dtype, w_init=init, b_init=init, name=name)(x)

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from dqnlab.layers.conv import Conv2D
-from dqnlab.layers.pool import adaptive_max_pool
+from dqnlab.layers.pool import adaptive_max_pool, max_pool
 from dqnlab.layers.spectral import spectral_norm
-from dqnlab.nets.torso import unit_scale
 from dqnlab.types import Array
 
 
@@ -47,10 +46,10 @@ class ImpalaTorso(hk.Module):
 
         `is_training` lets the call move the estimates of spectral normalisation.
         """
-        x = unit_scale(obs, self._dtype)
+        x = obs
         for channels in (16, 32, 32):
-            x = Conv2D(self._width * channels, 3)(x)
-            x = hk.max_pool(x, (3, 3, 1), (2, 2, 1), padding="SAME")
+            scale = 1 / 255 if x.dtype == jnp.uint8 else 1.0
+            x = max_pool(Conv2D(self._width * channels, 3, dtype=self._dtype, scale=scale)(x))
             for _ in range(2):
                 x = x + _residual(x, is_training, self._use_spectral_norm, self._use_layer_norm)
         x = _relu(x, self._use_layer_norm)
@@ -64,10 +63,11 @@ class ImpalaTorso(hk.Module):
 
 
 def _residual(x: Array, is_training: bool, use_spectral_norm: bool, use_layer_norm: bool) -> Array:
-    channels = x.shape[-1]
+    def conv(x: Array) -> Array:
+        return Conv2D(x.shape[-1], 3, dtype=x.dtype, name="residual")(_relu(x, use_layer_norm))
+
     with spectral_norm(is_training) if use_spectral_norm else contextlib.nullcontext():
-        x = Conv2D(channels, 3, name="residual")(_relu(x, use_layer_norm))
-        return Conv2D(channels, 3, name="residual")(_relu(x, use_layer_norm))
+        return conv(conv(x))
 
 
 def _relu(x: Array, use_layer_norm: bool) -> Array:

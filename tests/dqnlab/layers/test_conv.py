@@ -20,8 +20,10 @@ SHAPES = [  # input height, width, channels; output channels, kernel, stride, pa
     ((7, 9, 2), 4, 2, 3, "VALID"),
     ((7, 9, 2), 4, 5, 2, ((2, 1), (0, 3))),
     ((6, 6, 2), 4, 1, 1, (1, 2)),
+    ((12, 13, 4), 16, 3, 1, "SAME"),  # large enough for the lowering "plain"
+    ((11, 14, 2), 3, (3, 2), 1, ((0, 3), (2, 1))),
 ]
-LOWERINGS = ["auto", "products", "convolution"]
+LOWERINGS = ["auto", "products", "plain", "convolution"]
 
 
 def _close(actual, expected, tolerance=2e-5):
@@ -58,6 +60,8 @@ def _both(size, channels, kernel, stride, padding, lowering):
 def test_parameters_output_and_gradients_equal_haikus(
     size, channels, kernel, stride, padding, lowering
 ):
+    if lowering == "plain" and stride != 1:
+        pytest.skip("has stride 1 only")
     ours, haikus, x = _both(size, channels, kernel, stride, padding, lowering)
     params = ours.init(jax.random.key(0), x)
     jax.tree.map(np.testing.assert_array_equal, params, haikus.init(jax.random.key(0), x))
@@ -77,8 +81,9 @@ def test_parameters_output_and_gradients_equal_haikus(
 def test_gradients_under_scan_and_vmap_equal_those_of_a_plain_loop(lowering):
     x = jax.random.normal(jax.random.key(0), (2, 3, 13, 10, 3))
     w = jax.random.normal(jax.random.key(1), (2, 3, 3, 3, 5))
+    stride = 1 if lowering == "plain" else 2
     grad = jax.grad(
-        lambda w, x: jnp.sum(conv.conv2d(x, w, 2, "SAME", lowering) ** 2), argnums=(0, 1)
+        lambda w, x: jnp.sum(conv.conv2d(x, w, stride, "SAME", lowering) ** 2), argnums=(0, 1)
     )
     expected = [grad(w[i], x[i]) for i in range(2)]
     expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *expected)
@@ -88,31 +93,35 @@ def test_gradients_under_scan_and_vmap_equal_those_of_a_plain_loop(lowering):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-4), (jnp.bfloat16, 3e-2)])
-def test_second_derivative_of_the_products_equals_the_convolutions(dtype, tolerance):
+@pytest.mark.parametrize(("lowering", "stride"), [("products", 2), ("plain", 1)])
+def test_second_derivatives_equal_the_convolutions(lowering, stride, dtype, tolerance):
     x32 = jax.random.normal(jax.random.key(0), (2, 9, 9, 2))
     w32 = jax.random.normal(jax.random.key(1), (4, 4, 2, 3)) / 5
 
     def penalty(lowering):
         def loss(x, w):
-            return jnp.sum(jnp.tanh(conv.conv2d(x, w, 2, "VALID", lowering)))
+            return jnp.sum(jnp.tanh(conv.conv2d(x, w, stride, "VALID", lowering)))
 
         x, w = x32.astype(dtype), w32.astype(dtype)
         return jax.grad(lambda w: jnp.sum(jax.grad(loss)(x, w) ** 2))(w)
 
-    _close(penalty("products"), penalty("convolution"), tolerance)
+    _close(penalty(lowering), penalty("convolution"), tolerance)
 
 
-@pytest.mark.parametrize("lowering", ["products", "convolution"])
-def test_forward_and_gradients_in_bfloat16_stay_near_float32(lowering):
+@pytest.mark.parametrize(
+    ("lowering", "stride"), [("products", 2), ("plain", 1), ("convolution", 2)]
+)
+def test_forward_and_gradients_in_bfloat16_stay_near_float32(lowering, stride):
     x = jax.random.normal(jax.random.key(0), (4, 20, 20, 8))
     w = jax.random.normal(jax.random.key(1), (4, 4, 8, 16)) / 11
 
     def run(dtype):
         def loss(x, w):
-            return jnp.sum(jnp.tanh(conv.conv2d(x, w, 2, "VALID", lowering).astype(jnp.float32)))
+            y = conv.conv2d(x, w, stride, "VALID", lowering)
+            return jnp.sum(jnp.tanh(y.astype(jnp.float32)))
 
         args = x.astype(dtype), w.astype(dtype)
-        return conv.conv2d(*args, 2, "VALID", lowering), *jax.grad(loss, argnums=(0, 1))(*args)
+        return conv.conv2d(*args, stride, "VALID", lowering), *jax.grad(loss, argnums=(0, 1))(*args)
 
     low, full = run(jnp.bfloat16), run(jnp.float32)
     assert [leaf.dtype for leaf in low] == [jnp.float32, jnp.bfloat16, jnp.bfloat16]
@@ -129,6 +138,22 @@ def test_on_cpu_the_default_compiles_to_matrix_products_only():
     assert "convolution(" in jax.jit(forced).lower(x, w).compile().as_text()
 
 
+def test_on_cpu_impalas_large_images_compile_to_convolutions_with_no_reversed_kernel():
+    if jax.default_backend() != "cpu":
+        pytest.skip("the default elsewhere is the convolution")
+    x, w = jnp.ones((2, 21, 21, 4)), jnp.ones((3, 3, 4, 8))
+
+    def compiled(lowering):
+        def loss(x, w):
+            return conv.conv2d(x, w, 1, "SAME", lowering).sum()
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1))).lower(x, w).compile().as_text()
+
+    assert "rhs_reversal" in compiled("convolution")
+    assert "convolution(" in compiled("auto")
+    assert "rhs_reversal" not in compiled("auto")
+
+
 @pytest.mark.parametrize("lowering", LOWERINGS)
 def test_one_image_without_a_batch_axis_is_accepted(lowering):
     ours, haikus, x = _both((9, 9, 3), 4, 3, 1, "VALID", lowering)
@@ -140,5 +165,7 @@ def test_wrong_arguments_are_named():
     x, w = jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 1))
     with pytest.raises(ValueError, match="padding='FULL'"):
         conv.conv2d(x, w, 1, "FULL")
+    with pytest.raises(ValueError, match="stride 1 only"):
+        conv.conv2d(x, w, 2, lowering="plain")
     with pytest.raises(ValueError, match="lowering='gpu'"):
         conv.conv2d(x, w, lowering="gpu")

@@ -93,3 +93,25 @@ def test_gradients_reach_means_and_sigmas(params):
     for gradient in jax.tree.leaves(gradients):
         assert jnp.isfinite(gradient).all()
         assert gradient.any()
+
+
+def test_in_bfloat16_only_the_product_is_rounded(params):
+    @hk.transform
+    def low(x):
+        return NoisyLinear(Q, dtype=jnp.bfloat16, name="noisy_linear")(x, True)
+
+    def run(net, *args):
+        def loss(p):
+            y = net.apply(p, jax.random.key(7), X, *args)
+            return (y**2).sum(), y
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    actual, expected = run(low), run(net, True)
+    assert {leaf.dtype for leaf in jax.tree.leaves(actual)} == {jnp.dtype(jnp.float32)}
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(a, e, atol=2e-2 * float(jnp.abs(e).max())),
+        actual,
+        expected,
+    )
+    assert not np.array_equal(actual[1], expected[1])

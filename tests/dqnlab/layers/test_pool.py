@@ -1,11 +1,12 @@
 import math
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dqnlab.layers.pool import adaptive_max_pool
+from dqnlab.layers.pool import adaptive_max_pool, max_pool
 
 
 def pooled_by_loops(x, height, width):
@@ -40,3 +41,37 @@ def test_gradients_go_to_the_maxima():
     x = jnp.array([5.0, 1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 5, 1)
     gradient = jax.grad(lambda x: adaptive_max_pool(x, 1, 3).sum())(x)
     np.testing.assert_array_equal(gradient.ravel(), [1.0, 0.0, 0.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("size", [(84, 42), (21, 11), (6, 5), (1, 2)])
+def test_max_pool_and_its_gradient_are_haikus_among_equal_maxima_too(size):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.integers(0, 3, (2, *size, 3)), jnp.float32)
+    half = tuple(-(-n // 2) for n in size)
+    g = jnp.asarray(rng.integers(-4, 5, (2, *half, 3)), jnp.float32)
+
+    def haikus(x):
+        return hk.max_pool(x, (3, 3, 1), (2, 2, 1), padding="SAME")
+
+    expected = _out_and_gradient(haikus, x, g)
+    jax.tree.map(np.testing.assert_array_equal, _out_and_gradient(max_pool, x, g), expected)
+
+
+def _out_and_gradient(pool, x, g):
+    @jax.jit
+    def both(x, g):
+        out, pullback = jax.vjp(pool, x)
+        return out, *pullback(g)
+
+    return both(x, g)
+
+
+def test_not_a_number_comes_out_of_every_window_that_it_is_in():
+    x = jnp.zeros((1, 8, 8, 1)).at[0, 4, 4, 0].set(jnp.nan)
+    rows, columns = np.isnan(max_pool(x)[0, ..., 0]).nonzero()
+    assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == {
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    }
