@@ -19,7 +19,8 @@ def warp(images: Array, displacement: Array) -> Array:
     places = jnp.moveaxis(grid[None] + displacement, -1, 1)  # [B, 2, H, W]
 
     def sample(channel: Array, place: Array) -> Array:
-        return ndimage.map_coordinates(channel, [place[0], place[1]], order=1)
+        sampled: Array = ndimage.map_coordinates(channel, [place[0], place[1]], order=1)
+        return sampled
 
     over_channels = jax.vmap(sample, in_axes=(-1, None), out_axes=-1)
     warped: Array = jax.vmap(over_channels)(images, places)

@@ -10,10 +10,11 @@ import numpy as np
 from jax import lax
 
 from dqnlab import batches
-from dqnlab.progress import Best, Progress, Update, begin
-from dqnlab.train import TrainState
+from dqnlab.progress import Best, Progress, begin
+from dqnlab.train import LossAux, TrainState
 from dqnlab.types import Array, PyTree, UserError
 
+Update = Callable[[TrainState, Array, Any], tuple[TrainState, LossAux]]
 Evaluate = Callable[[TrainState, Array, Any], dict[str, Array]]
 INIT, EPOCHS, VALIDATION = 0, 1, 2  # what is folded into the seed's key for each purpose
 _LAUNCH_BYTES = 64 << 20  # of examples copied to the device at a time
@@ -68,10 +69,13 @@ def fit(
     key = jax.random.PRNGKey(seed)
     launch = _make_launch(update, is_loop=batches_per_launch > 1)
     measure = None if evaluate is None else jax.jit(evaluate)
-    progress = start
-    if isinstance(progress, TrainState):
-        progress = begin(progress, update, batches.take(data, np.arange(batch_size)))
-    elif progress.batch > -(-size // batch_size):
+    progress = begin(start) if isinstance(start, TrainState) else start
+    if not progress.totals:
+        example = batches.take(data, np.arange(batch_size))
+        _, aux = jax.eval_shape(update, progress.train, key, example)
+        totals = {name: jnp.zeros((), jnp.float32) for name in sorted(aux.metrics)}
+        progress = progress._replace(totals=totals)
+    if progress.batch > -(-size // batch_size):
         raise UserError(
             f"the progress is not of this data: it has seen {progress.batch} minibatches"
         )

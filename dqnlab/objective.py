@@ -60,6 +60,29 @@ def regression(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str
     return optax.l2_loss(outputs, targets).mean(), {"mae": jnp.abs(outputs - targets).mean()}
 
 
+def binary(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """Binary logistic loss of logits [B, ...] for batch["y"] in 0..1, and the share of errors."""
+    targets = batch["y"].reshape(outputs.shape)
+    value = optax.sigmoid_binary_cross_entropy(outputs, targets).mean()
+    return value, {"error": jnp.mean((outputs > 0) != (targets > 0.5))}
+
+
+def absolute(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """The mean absolute error of outputs [B, ...] against batch["y"]."""
+    return jnp.abs(outputs - batch["y"].reshape(outputs.shape)).mean(), {}
+
+
+# By the names that people know them under, too.
+CRITERIA: dict[str, Criterion] = {
+    "classification": classification,
+    "categorical_crossentropy": classification,
+    "binary_crossentropy": binary,
+    "regression": regression,
+    "mean_absolute_error": absolute,
+    "mae": absolute,
+}
+
+
 def for_training(loss: Loss, l1: float = 0.0, l2: float = 0.0) -> LossFn:
     """The loss as `make_update` takes it, with penalties on the weights.
 

@@ -1,16 +1,13 @@
 """Where a supervised fit stands: everything that going on exactly needs, as arrays and as JSON."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dqnlab.train import LossAux, TrainState
+from dqnlab.train import TrainState
 from dqnlab.types import Array, Params, PyTree
-
-Update = Callable[[TrainState, Array, Any], tuple[TrainState, LossAux]]
 
 
 class Best(NamedTuple):
@@ -25,7 +22,7 @@ class Progress(NamedTuple):
 
     train: TrainState
     best: Best
-    totals: dict[str, Array]  # float32[]: sums over the examples of the epoch under way
+    totals: dict[str, Array]  # float32[]: metrics' sums over the epoch under way; {} at the start
     epoch: int = 1  # under way
     batch: int = 0  # minibatches of it that are done
     history: tuple[dict[str, float], ...] = ()  # a row for each epoch that is complete
@@ -33,26 +30,26 @@ class Progress(NamedTuple):
     best_epoch: int = 0
 
 
-def begin(state: TrainState, update: Update, batch: PyTree) -> Progress:
-    """The progress before the first minibatch, which looks like `batch`."""
-    _, aux = jax.eval_shape(update, state, jax.random.PRNGKey(0), batch)
-    totals = {name: jnp.zeros((), jnp.float32) for name in sorted(aux.metrics)}
-    train = jax.tree.map(jnp.array, state)  # copies: the caller's arrays are not donated
+def begin(state: TrainState) -> Progress:
+    """The progress before the first minibatch; all arrays are copies, as `fit` donates them."""
+    train = jax.tree.map(jnp.array, state)
     best = jax.tree.map(jnp.array, Best(state.params, state.net_state))
-    return Progress(train, best, totals)
+    return Progress(train, best, totals={})
 
 
 def split(progress: Progress) -> tuple[PyTree, dict[str, Any]]:
     """The arrays and the JSON that `join` makes the progress of again, bit for bit."""
     rest = progress._asdict()
-    arrays = {name: rest.pop(name) for name in ("train", "best", "totals")}
+    arrays = {name: rest.pop(name) for name in ("train", "best")}
     rest["best_loss"] = None if math.isinf(progress.best_loss) else progress.best_loss
+    # A float32 survives as a float of JSON exactly.
+    rest["totals"] = {name: float(total) for name, total in progress.totals.items()}
     return arrays, rest
 
 
 def join(arrays: PyTree, rest: dict[str, Any]) -> Progress:
     """The inverse of `split`; arrays may be NumPy's, and lists stand for tuples."""
-    arrays = jax.tree.map(jnp.asarray, arrays)
     best_loss = math.inf if rest["best_loss"] is None else rest["best_loss"]
-    rest = {**rest, "best_loss": best_loss, "history": tuple(rest["history"])}
-    return Progress(**arrays, **rest)
+    totals = {name: jnp.float32(total) for name, total in rest["totals"].items()}
+    rest = {**rest, "best_loss": best_loss, "history": tuple(rest["history"]), "totals": totals}
+    return Progress(**jax.tree.map(jnp.asarray, arrays), **rest)

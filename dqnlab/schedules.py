@@ -8,7 +8,8 @@ import optax
 from dqnlab.types import Array, UserError
 
 _WARMUP = 0.05  # share of the steps
-_DECAY = 0.1  # share of the steps after which inverse_power has halved (at gamma 1)
+_DECAY = 0.1  # beta of inverse_power, as a share of the steps
+_GAMMA = 0.75  # Bottou's choice
 
 # (learning rate, total steps) -> schedule
 SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
@@ -20,7 +21,10 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     ),
     "exponential": lambda rate, steps: optax.exponential_decay(rate, steps, 0.01),
     "inverse_power": lambda rate, steps: inverse_power(
-        rate * max(1.0, _DECAY * steps), max(1.0, _DECAY * steps), 1.0
+        rate * max(1.0, _DECAY * steps) ** _GAMMA, max(1.0, _DECAY * steps), _GAMMA
+    ),
+    "piecewise": lambda rate, steps: optax.piecewise_constant_schedule(
+        rate, {steps // 2 - 1: 0.1, steps * 3 // 4: 0.1}
     ),
 }
 DEPEND_ON_STEPS = frozenset(SCHEDULES) - {"constant"}
@@ -34,7 +38,8 @@ def make(name: str, learning_rate: float, steps: int) -> optax.Schedule:
     cosine         half a cosine down to 0.
     warmup_cosine  up from 0 over the first 5 %, then the same.
     exponential    by the same factor each step, down to 1 %.
-    inverse_power  alpha / (beta + t): half of it after a tenth of the steps.
+    inverse_power  alpha / (beta + t)^0.75 with beta a tenth of the steps.
+    piecewise      a tenth of it after half of the steps, a hundredth after three quarters.
 
     Raises UserError for an unknown name, or a learning rate or number of steps out of range.
     """

@@ -58,7 +58,7 @@ class Run:
             state = self.progress.train
             params = self.task.start(self.config, self.splits, seed, state.params)
             state = train.init(params, state.net_state, self.optimizer)
-            self.progress = progresses.begin(state, self.update, self._batch())
+            self.progress = progresses.begin(state)
         self.save()
 
     def resume(self) -> None:
@@ -71,13 +71,9 @@ class Run:
 
     def _begin(self) -> Progress:
         key = jax.random.fold_in(jax.random.PRNGKey(self.options.seed), fit.INIT)
-        batch = self._batch()
-        params, net_state = jax.jit(lambda key, x: self.net.init(key, x, True))(key, batch["x"])
-        state = train.init(params, net_state, self.optimizer)
-        return progresses.begin(state, self.update, batch)
-
-    def _batch(self) -> Any:
-        return batches.take(self.splits.train, np.arange(self.config.batch_size))
+        x = batches.take(self.splits.train["x"], np.arange(min(2, self.size)))
+        params, net_state = jax.jit(lambda key, x: self.net.init(key, x, True))(key, x)
+        return progresses.begin(train.init(params, net_state, self.optimizer))
 
     def save(self) -> None:
         """Write the weights, best and last, and a checkpoint."""

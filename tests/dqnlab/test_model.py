@@ -1,0 +1,175 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+
+from dqnlab import Model
+from dqnlab.checkpoint import CheckpointError
+from dqnlab.types import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def mlp(x):
+    return hk.nets.MLP([16, 3])(x)
+
+
+def iris():
+    x, y = load_iris(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(x))
+    return ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)[order], y[order]
+
+
+def test_three_lines_learn_iris_and_predict_evaluates_the_same():
+    x, y = iris()
+    model = Model(mlp, "classification", learning_rate=0.01)
+    history = model.fit(x[:100], y[:100], epochs=30)
+    measured = model.evaluate(x[100:], y[100:])
+    wrong = np.mean(model.predict(x[100:]).argmax(axis=1) != y[100:])
+    assert history[-1]["loss"] < 0.15 < history[0]["loss"]
+    np.testing.assert_allclose(measured["error"], wrong, atol=1e-6)
+    assert wrong <= 0.1
+
+
+def test_regression_beats_the_mean_on_diabetes():
+    x, y = load_diabetes(return_X_y=True)
+    x, y = (x * 20).astype(np.float32), ((y - 152) / 77).astype(np.float32)
+    model = Model(lambda x: hk.Linear(1)(x), "regression", "sgd", learning_rate=0.05)
+    model.fit(x[:300], y[:300], epochs=30)
+    predicted = model.predict(x[300:])[:, 0]
+    assert np.mean((predicted - y[300:]) ** 2) < 0.6 * np.var(y[300:])
+
+
+def test_fitting_twice_with_a_save_between_equals_fitting_on(tmp_path):
+    x, y = iris()
+    whole = Model(mlp)
+    whole.fit(x, y, epochs=4, validation_split=0.2)
+    first = Model(mlp)
+    first.fit(x, y, epochs=2, validation_split=0.2)
+    first.save(tmp_path / "model")
+    second = Model(mlp).load(tmp_path / "model", x)
+    np.testing.assert_array_equal(first.predict(x), second.predict(x))
+    history = second.fit(x, y, epochs=2, validation_split=0.2)
+    assert history == whole.progress.history[:4] or history == list(whole.progress.history)
+    np.testing.assert_array_equal(second.predict(x), whole.predict(x))
+
+
+def test_a_saved_model_predicts_the_same_in_a_fresh_process(tmp_path):
+    x, y = iris()
+    model = Model(mlp)
+    model.fit(x, y, epochs=2)
+    model.save(tmp_path / "model")
+    np.save(tmp_path / "x.npy", x)
+    code = f"""
+import haiku as hk, numpy as np
+from dqnlab import Model
+x = np.load({str(tmp_path / "x.npy")!r})
+model = Model(lambda x: hk.nets.MLP([16, 3])(x)).load({str(tmp_path / "model")!r}, x)
+np.save({str(tmp_path / "y.npy")!r}, model.predict(x))
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), model.predict(x))
+
+
+def test_another_net_does_not_load(tmp_path):
+    x, y = iris()
+    model = Model(mlp)
+    model.fit(x, y, epochs=1)
+    model.save(tmp_path / "model")
+    with pytest.raises(CheckpointError, match="holds another state"):
+        Model(lambda x: hk.nets.MLP([17, 3])(x)).load(tmp_path / "model", x)
+
+
+def test_dropout_and_batch_norm_are_off_when_predicting():
+    def net(x, is_training):
+        x = hk.BatchNorm(True, True, 0.9)(hk.Linear(8)(x), is_training)
+        if is_training:
+            x = hk.dropout(hk.next_rng_key(), 0.5, x)
+        return hk.Linear(3)(x)
+
+    x, y = iris()
+    model = Model(net)
+    model.fit(x, y, epochs=2)
+    # Running statistics: an example's output does not depend on those beside it.
+    np.testing.assert_allclose(model.predict(x)[:5], model.predict(x[:5]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(model.predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda m, x, y: m.fit(x, y + 1), r"labels\[\d+\] is 3; with 3 classes"),
+        (lambda m, x, y: m.fit(x, y * 1.5), "labels are float64"),
+        (lambda m, x, y: m.fit(x, y[:-1]), r"different numbers of examples: \[149, 150\]"),
+        (lambda m, x, y: m.fit(x[:0], y[:0]), "data is empty"),
+        (lambda m, x, y: m.fit(np.where(x > 2, np.nan, x), y), r"\] is nan; \d+ values"),
+        (lambda m, x, y: m.fit(x, y, epochs=0), "epochs is 0"),
+        (lambda m, x, y: m.fit(x, y, validation_split=1.5), "validation_split is 1.5"),
+        (lambda m, x, y: m.predict(x), "not fitted"),
+        (lambda m, x, y: Model(mlp, "squared"), "'squared' is unknown; allowed: classification"),
+        (lambda m, x, y: Model(mlp, optimizer="adamm"), "'adamm' is unknown"),
+        (lambda m, x, y: Model(lambda: 1), r"it must be \(x\) or \(x, is_training\)"),
+        (lambda m, x, y: Model(mlp, "regression").fit(x, y * 1.0), "the net's outputs are"),
+    ],
+)
+def test_a_mistake_is_named(call, says):
+    x, y = iris()
+    with pytest.raises(UserError, match=says):
+        call(Model(mlp), x, y)
+
+
+def test_inputs_of_another_shape_are_refused_after_fitting():
+    x, y = iris()
+    model = Model(mlp)
+    model.fit(x, y, epochs=1)
+    with pytest.raises(UserError, match="the net has learnt from"):
+        model.predict(x[:, :3])
+
+
+def test_no_linear_model_gets_more_than_three_quarters_of_xor_and_a_hidden_layer_gets_all():
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    y = np.array([0, 1, 1, 0])
+    fits = 0
+    for seed in range(10):
+        linear = Model(lambda x: hk.Linear(2)(x), learning_rate=0.1, seed=seed)
+        linear.fit(x, y, epochs=100, batch_size=4)
+        assert linear.evaluate(x, y)["error"] >= 0.25
+        hidden = Model(
+            lambda x: hk.Linear(2)(jnp.tanh(hk.Linear(8)(x))), learning_rate=0.05, seed=seed
+        )
+        hidden.fit(x, y, epochs=300, batch_size=4)
+        fits += hidden.evaluate(x, y)["error"] == 0
+    assert fits >= 9
+
+
+def test_backpropagation_is_the_chain_rule_layer_by_layer():
+    # g_i = g_{i+1} dx_{i+1}/dx_i and dW_i = x_i^T (g_{i+1} s'(y_i)), by hand for three layers.
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(5, 4)), rng.normal(size=(5, 2))
+    weights = [rng.normal(size=shape) for shape in ((4, 6), (6, 3), (3, 2))]
+
+    def loss(weights):
+        h = jnp.asarray(x)
+        for w in weights:
+            h = jnp.tanh(h @ w)
+        return 0.5 * jnp.sum((h - t) ** 2)
+
+    inputs = [x]
+    for w in weights:
+        inputs.append(np.tanh(inputs[-1] @ w))
+    g = inputs[-1] - t
+    by_hand = []
+    for w, h, out in zip(weights[::-1], inputs[-2::-1], inputs[:0:-1], strict=True):
+        through = g * (1 - out**2)
+        by_hand.insert(0, h.T @ through)
+        g = through @ w.T
+    for ours, theirs in zip(
+        jax.grad(loss)([jnp.asarray(w) for w in weights]), by_hand, strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-5)
