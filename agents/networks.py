@@ -40,8 +40,7 @@ def build(settings: Settings, forward: Callable[..., Any]) -> hk.TransformedWith
 
 def make_torso(settings: Settings, spec: EnvSpec) -> Forward:
     """obs[B, *obs_shape, K] -> features[B, F]. UserError where the torso cannot see such games."""
-    name = torso_name(settings, spec)
-    dtype = compute_type(settings.precision, is_products=name != "impala")
+    dtype, name = compute_type(settings.precision), torso_name(settings, spec)
 
     def torso(obs: Array, is_training: bool) -> Array:
         if name == "impala":
@@ -93,22 +92,16 @@ def make_head(settings: Settings, spec: EnvSpec, num_outputs: int = 1) -> QHead:
     )
 
 
-def compute_type(precision: str, is_products: bool = True) -> jnp.dtype:
-    """The type that a precision setting means on this machine.
-
-    `is_products`: whether a CPU computes the layers as matrix products, which bfloat16 makes
-    faster, and not as Impala's convolutions, for which it has float32 kernels only.
-    """
+def compute_type(precision: str) -> jnp.dtype:
+    """The type that a precision setting means on this machine."""
     if precision == "auto":
-        precision = "bfloat16" if _multiplies_bfloat16(is_products) else "float32"
+        precision = "bfloat16" if _multiplies_bfloat16() else "float32"
     return jnp.dtype(precision)
 
 
-def _multiplies_bfloat16(is_products: bool) -> bool:
+def _multiplies_bfloat16() -> bool:
     if jax.devices()[0].platform != "cpu":
         return True
-    if not is_products:
-        return False
     try:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
