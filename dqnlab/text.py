@@ -1,7 +1,6 @@
-"""Text as arrays: files read, characters numbered, sequences padded; mistakes named."""
+"""Text as arrays: files read, characters numbered, mistakes named."""
 
 import difflib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,22 +52,3 @@ def encode(text: str, vocabulary: str, name: str = "the text") -> np.ndarray:
 def decode(tokens: np.ndarray, vocabulary: str) -> str:
     """The text that `encode` makes these numbers of."""
     return "".join(vocabulary[int(token)] for token in tokens)
-
-
-def pad(
-    sequences: Sequence[np.ndarray], length: int, name: str = "sequence"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sequences [T_i, ...] as one array [N, length, ...], zeros at the end, and bool[N, length].
-
-    Raises UserError for a sequence that is longer, or that has nothing in it.
-    """
-    for k, sequence in enumerate(sequences):
-        if not 1 <= len(sequence) <= length:
-            raise UserError(f"{name} {k} has length {len(sequence)}; allowed: 1 to {length}")
-    first = np.asarray(sequences[0])
-    padded = np.zeros((len(sequences), length, *first.shape[1:]), first.dtype)
-    mask = np.zeros((len(sequences), length), bool)
-    for k, sequence in enumerate(sequences):
-        padded[k, : len(sequence)] = sequence
-        mask[k, : len(sequence)] = True
-    return padded, mask

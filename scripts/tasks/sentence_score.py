@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import spearmanr
 
-from dqnlab import batches, fit, objective, optim, preprocess, text, train
+from dqnlab import batches, fit, objective, optim, preprocess, train
 from dqnlab.nets.sequence import Tagger
 from dqnlab.objective import Loss
 from dqnlab.train import LossAux
@@ -60,7 +60,9 @@ def load(config: Config, seed: int) -> Splits:
     common = {word for word, _ in counts.most_common(60)}
     table = {w: v for w, v in _word_vectors(config, seed).items() if w not in common}
     rows = [_section(section, table, common) for section in sections]
-    x, y, luhn = (text.pad(each, config.longest)[0] for each in zip(*rows, strict=True))
+    x, y, luhn = (
+        preprocess.pad_and_mask(each, config.longest)[0] for each in zip(*rows, strict=True)
+    )
     mask = np.arange(config.longest)[None] < np.array([[len(section)] for section in sections])
     scored = mask & (np.arange(config.longest) >= LEAD)[None]
     data = {"x": {"x": x, "mask": mask}, "y": y, "scored": scored, "luhn": luhn}

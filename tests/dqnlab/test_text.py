@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from dqnlab import text
@@ -31,15 +30,3 @@ def test_files_that_hold_no_text_are_refused_in_one_line(tmp_path):
         with pytest.raises(UserError, match=says) as error:
             text.read(tmp_path / name, least=10)
         assert "\n" not in str(error.value)
-
-
-def test_padding_has_zeros_and_a_mask():
-    padded, mask = text.pad([np.array([3, 4]), np.array([5, 6, 7])], 4)
-    assert padded.tolist() == [[3, 4, 0, 0], [5, 6, 7, 0]]
-    assert mask.tolist() == [[True, True, False, False], [True, True, True, False]]
-
-
-@pytest.mark.parametrize("length", [0, 5])
-def test_sequences_that_do_not_fit_are_refused(length):
-    with pytest.raises(UserError, match=f"line 1 has length {length}; allowed: 1 to 4"):
-        text.pad([np.ones(2), np.ones(length)], 4, "line")
