@@ -41,13 +41,23 @@ def triplet(embeddings: Array, labels: Array, margin: float) -> tuple[Array, dic
 
 def recall_at(embeddings: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of examples with another one of their class among their k nearest others."""
-    squares = (embeddings**2).sum(axis=1)
-    distances = squares[None] - 2 * embeddings @ embeddings.T  # but for each row's own square
-    np.fill_diagonal(distances, np.inf)
-    nearest = np.argpartition(distances, k - 1, axis=1)[:, :k]
-    return float((labels[nearest] == labels[:, None]).any(axis=1).mean())
+    return float(_hits(embeddings, labels, k).any(axis=1).mean())
+
+
+def precision_at(embeddings: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of their own class among the k nearest others, over all examples."""
+    return float(_hits(embeddings, labels, k).mean())
 
 
 def spread(embeddings: np.ndarray) -> float:
     """Standard deviation of embeddings of length 1, 0 (all clumped together) .. 1 (all around)."""
     return float(np.sqrt(embeddings.var(axis=0).sum()))
+
+
+def _hits(embeddings: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    squares = (embeddings**2).sum(axis=1)
+    distances = squares[None] - 2 * embeddings @ embeddings.T  # but for each row's own square
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argpartition(distances, k - 1, axis=1)[:, :k]
+    hits: np.ndarray = labels[nearest] == labels[:, None]
+    return hits

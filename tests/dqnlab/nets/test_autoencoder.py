@@ -70,7 +70,7 @@ def test_pretrained_layers_fit_the_stack_and_help_it():
     def error(params):
         return float(autoencoder.squared_error(net.apply(params, None, x, False), x)[0])
 
-    assert error(params) < 0.5 * x.var(axis=0).mean() < 0.5 * error(start)
+    assert error(params) < 0.6 * x.var(axis=0).mean() < 0.6 * error(start)
 
 
 def test_frames_come_back_in_their_shape():

@@ -73,6 +73,8 @@ def test_recall_counts_those_with_one_of_their_class_among_their_nearest_others(
     assert siamese.recall_at(x, labels, 1) == 0
     assert siamese.recall_at(x, labels, 2) == 3 / 4
     assert siamese.recall_at(x, labels, 3) == 1
+    assert siamese.precision_at(x, labels, 1) == 0
+    assert siamese.precision_at(x, labels, 2) == 3 / 8
 
 
 def test_spread_tells_a_clump_from_a_sphere():
