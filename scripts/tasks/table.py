@@ -12,6 +12,7 @@ from scripts.tasks import (
     glyphs,
     idx_files,
     mixture_density,
+    perceptron,
     pong_state,
     sentence_score,
     siamese,
@@ -23,6 +24,7 @@ from scripts.tasks import (
 from scripts.tasks.task import Task
 
 TASKS: dict[str, Task] = {
+    "perceptron": perceptron.TASK,
     "digits-mlp": digits_mlp.TASK,
     "digits-lenet": digits_lenet.TASK,
     "char-rnn": char_rnn.TASK,
