@@ -25,10 +25,11 @@ import psutil
 from dqnlab import run_folder
 from dqnlab.types import UserError
 from scripts import peers, startup
-from scripts.benchmark_options import Options, parse, plain_case, suite_cases, sweep_cases
+from scripts.benchmark_options import Options, parse, plain_case, sweep_cases
 from scripts.benchmark_parts import Case, DoesNotFitError, prepared
 from scripts.benchmark_peers import compare
-from scripts.benchmark_report import describe, describe_comparison, draw, table
+from scripts.benchmark_report import describe, describe_comparison, draw, table, table_of_updates
+from scripts.benchmark_suites import suite_cases
 from scripts.benchmark_timing import calls_within, measure
 
 
@@ -107,7 +108,7 @@ def main(args: list[str] | None = None) -> int:
         cases = sweep_cases(options) if sweep else suite_cases(options) if suite else [plain]
         result["points"] = measure_all(cases, options)
         if len(cases) > 1:
-            print("\n" + table(result["points"]))
+            print("\n" + (table_of_updates if suite == "agents" else table)(result["points"]))
     if options.json is not None:
         run_folder.write_json(options.json, result)
     if options.plot is not None and options.sweep is not None:

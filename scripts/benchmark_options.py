@@ -5,7 +5,6 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +32,6 @@ AXES = {
     "threads": "threads of the emulator",
     "replay": "frames in the replay",
 }
-_NEVER = 10**9  # agent steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +56,8 @@ class Options:
     """Measure at several values of one setting; threads are the emulator's."""
     values: tuple[str, ...] = ()
     """Values of the sweep, instead of its own."""
-    suite: Literal["gpu", "cpu"] | None = None
-    """Measure what the project has goals for on such a machine."""
+    suite: Literal["gpu", "cpu", "agents"] | None = None
+    """Measure what the project has goals for on such a machine, or every agent beside dqn."""
     small: bool = False
     """The suite with few games and a small replay, to try it where no such machine is at hand."""
     against: tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]] = ()
@@ -154,42 +152,3 @@ def sweep_cases(options: Options) -> list[Case]:
             plain._replace(label=f"{sweep} {value}", settings=changed, num_threads=threads)
         )
     return cases
-
-
-def suite_cases(options: Options) -> list[Case]:
-    """What the project has goals for (docs/performance.md), on a CPU or a GPU with 16 cores."""
-
-    def case(label: str, goals: Mapping[str, float], **changes: Any) -> Case:
-        plain = plain_case(options)
-        settings = dataclasses.replace(plain.settings, **changes)
-        if options.small:
-            few = min(settings.num_envs, 8)
-            settings = dataclasses.replace(settings, num_envs=few, replay_capacity=4_000)
-        return plain._replace(label=label, settings=settings, goals=goals)
-
-    loop = {"loop_share_of_limit": 0.9}
-    if options.suite == "cpu":
-        return [
-            case("float32", {"learn_share_of_products": 0.5, **loop}, precision="float32"),
-            case("bfloat16", loop, precision="bfloat16"),
-        ]
-    million = {"replay_capacity": 1_000_000}
-    per_64 = {"batch_size": 256, "update_period": 64, "target_update_period": 6_400}
-    per_row = {"batch_size": 256, "update_period": 4_096, "target_update_period": 40_960}
-    acting = {"frames_per_second": 200_000}
-    return [
-        case("acting only", acting, num_envs=256, learning_starts=_NEVER, **million)._replace(
-            parts=("emulator", "act", "loop")
-        ),
-        case("batch 32 per 4 steps", {"frames_per_second": 20_000}, num_envs=64, **million),
-        case(
-            "batch 256 per 64 steps",
-            {"frames_per_second": 100_000},
-            num_envs=128,
-            **per_64,
-            **million,
-        ),
-        case(
-            "Catch", {"frames_per_second": 5_000_000}, num_envs=4_096, **per_row, **million
-        )._replace(game="catch"),
-    ]

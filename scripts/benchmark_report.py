@@ -74,6 +74,33 @@ def table(points: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def table_of_updates(points: Sequence[Mapping[str, Any]]) -> str:
+    """What a gradient step of each agent costs, and how much of that its arithmetic explains.
+
+    The last column is the CPU time of a GFLOP over that of the first agent: above 1, the agent is
+    slower than its arithmetic alone would make it.
+    """
+    heads = ("updates/s", "steps/s", "GFLOP each", "CPU ms each", "GFLOP x", "CPU x", "CPU/GFLOP x")
+    lines = [f"{'agent':<18}" + "".join(f"{head:>13}" for head in heads)]
+    costs = [
+        (p["summary"]["gflop_per_update"], 1e3 * p["parts"]["learn"]["cpu_seconds_per_unit"])
+        for p in points
+    ]
+    for point, (gflop, cpu) in zip(points, costs, strict=True):
+        more_gflop, more_cpu = gflop / costs[0][0], cpu / costs[0][1]
+        cells = (
+            f"{point['parts']['learn']['median_per_second']:.1f}",
+            f"{point['summary']['loop_steps_per_second']:,.0f}",
+            f"{gflop:.2f}",
+            f"{cpu:.1f}",
+            f"{more_gflop:.2f}",
+            f"{more_cpu:.2f}",
+            f"{more_cpu / more_gflop:.2f}",
+        )
+        lines.append(f"{point['label']:<18}" + "".join(f"{cell:>13}" for cell in cells))
+    return "\n".join(lines)
+
+
 def draw(points: Sequence[Mapping[str, Any]], sweep: str, path: Path) -> None:
     """The sweep as a figure: speeds above, memory below."""
     figure = Figure(figsize=(7, 7), layout="constrained")

@@ -12,12 +12,15 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
+from agents import registry
 from dqnlab.types import UserError
 from scripts import (
     benchmark,
     benchmark_flop,
     benchmark_options,
     benchmark_parts,
+    benchmark_report,
+    benchmark_suites,
     peers,
     startup,
 )
@@ -244,6 +247,28 @@ def test_flop_of_a_choice_between_platforms_is_that_of_the_cheapest():
         return lax.platform_dependent(a, cpu=lambda x: x @ x @ x, default=lambda x: x @ x)
 
     assert flop(choose, jnp.ones((3, 3))) == 2 * 3**3
+
+
+def test_agents_are_put_beside_the_first_by_arithmetic_and_time():
+    def point(label, gflop, cpu_seconds):
+        learn = {"median_per_second": 40.0, "cpu_seconds_per_unit": cpu_seconds}
+        summary = {"gflop_per_update": gflop, "loop_steps_per_second": 1_234.0}
+        return {"label": label, "parts": {"learn": learn}, "summary": summary}
+
+    said = benchmark_report.table_of_updates([point("dqn", 2.0, 0.02), point("iqn", 5.0, 0.06)])
+    rows = [line.split() for line in said.splitlines()[1:]]
+    assert rows[0] == ["dqn", "40.0", "1,234", "2.00", "20.0", "1.00", "1.00", "1.00"]
+    assert rows[1] == ["iqn", "40.0", "1,234", "5.00", "60.0", "2.50", "3.00", "1.20"]
+
+
+def test_the_suite_of_agents_has_a_case_for_each_with_its_own_settings():
+    options = benchmark_options.parse(["--suite", "agents", "--small"])
+    cases = benchmark_suites.suite_cases(options)
+    assert [case.label for case in cases] == list(registry.AGENTS)
+    by_name = {case.label: case.settings for case in cases}
+    assert by_name["btr"].torso == "auto_impala"
+    assert by_name["pqn"].replay == "rollout"
+    assert {s.replay_capacity for s in by_name.values()} == {4_000}
 
 
 @pytest.mark.slow
