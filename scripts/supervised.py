@@ -51,8 +51,8 @@ class Run:
         """Make the first state, and a checkpoint of it: a run can be resumed from the start on."""
         x = jax.tree.map(lambda a: a[0], self.splits.train["x"])
         kept = {"checkpoint_seconds": self.options.checkpoint_seconds}
-        seed = self.options.seed
-        saved.write(self.dir, self.name, self.config, seed, self.splits.info, x, kept)
+        seed, data = self.options.seed, saved.fingerprint(self.splits)
+        saved.write(self.dir, self.name, self.config, seed, self.splits.info, x, kept, data)
         self.progress = self._begin()
         if self.task.start is not None:
             state = self.progress.train
@@ -63,6 +63,7 @@ class Run:
 
     def resume(self) -> None:
         """Take up the newest intact checkpoint."""
+        saved.check_data(self.dir, self.splits)
         found, self.problems = checkpoint.latest(self.dir / "checkpoints")
         like = jax.eval_shape(lambda: progresses.split(self._begin())[0])
         arrays = checkpoint.load_state(found, like, kind=saved.KIND)

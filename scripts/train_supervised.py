@@ -3,6 +3,7 @@
 python scripts/train_supervised.py digits-mlp --seeds 5
 python scripts/train_supervised.py --resume runs/digits-mlp-supervised-s0-...
 python scripts/train_supervised.py --list    all tasks with their figures and minutes
+python scripts/train_supervised.py --sample RUN    e.g. text from a language model; --help beside it
 python scripts/train_supervised.py TASK --help
 """
 
@@ -13,11 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 if __package__ in (None, ""):  # run as a file: make `scripts` and its neighbours importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dqnlab import run_folder
 from dqnlab.metrics import MetricsWriter
+from dqnlab.types import UserError
 from scripts import startup
 from scripts.console import LiveLine
 from scripts.interrupts import Interrupts
@@ -34,6 +38,9 @@ def main(args: list[str] | None = None) -> int:
         return 0
     if args in (["--help"], ["-h"]):
         print(f"{__doc__}\ntasks: {', '.join(table.TASKS)}")
+        return 0
+    if "--sample" in args:
+        print(sample(args))
         return 0
     name, options = parse(args, __doc__)
     device = startup.select_device(options.device)
@@ -74,6 +81,23 @@ def train(
             line.say(f"saved; go on with: {python} scripts/train_supervised.py --resume {run_dir}")
             return None
         return finish(run, line)
+
+
+def sample(args: list[str]) -> str:
+    """What a trained net generates; the flags are the task's own."""
+    place = args.index("--sample")
+    if place + 1 == len(args):
+        raise UserError("--sample needs the run folder of a trained net")
+    startup.select_device("cpu")
+    trained = saved.load(Path(args[place + 1]))
+    task = table.find(trained.task)
+    if task.sample is None or task.sample_args is None:
+        able = ", ".join(name for name, each in table.TASKS.items() if each.sample is not None)
+        raise UserError(f"{trained.task} generates nothing; tasks that do: {able}")
+    rest = [*args[:place], *args[place + 2 :]]
+    rest = rest[1:] if rest[:1] == [trained.task] else rest
+    prog = f"train_supervised.py --sample {args[place + 1]}"
+    return task.sample(trained, tyro.cli(task.sample_args, args=rest, prog=prog))
 
 
 def train_seeds(

@@ -5,6 +5,7 @@ probabilities = jax.nn.softmax(trained.predict(images))
 """
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from dqnlab import records, run_folder, weights
 from dqnlab.types import Params, PyTree, UserError
 from scripts.tasks import table
-from scripts.tasks.task import Trained
+from scripts.tasks.task import Splits, Trained
 
 KIND = "supervised"
 INFO = "info.json"
@@ -29,19 +30,39 @@ def write(
     info: dict[str, Any],
     example: PyTree,
     options: dict[str, Any],
+    data: str = "",
 ) -> None:
     """Write what `load` needs beside the weights: config.json and info.json.
 
-    `example` is one input of the net, without the batch's axis.
+    `example` is one input of the net, without the batch's axis; `data` the examples' fingerprint.
     """
     values = {
-        name: str(value) if isinstance(value, Path) else value
+        name: str(value.resolve()) if isinstance(value, Path) else value
         for name, value in dataclasses.asdict(config).items()
     }
     spec = jax.tree.map(lambda x: {"shape": list(x.shape), "dtype": str(x.dtype)}, example)
-    run_folder.write_json(run_dir / INFO, {"info": info, "x": spec})
+    content = {"info": info, "x": spec, "data": data}
+    run_folder.write_json(run_dir / INFO, content)
     content = {"kind": KIND, "task": task, "seed": seed, "config": values, "options": options}
     run_folder.write_config(run_dir, content)
+
+
+def fingerprint(splits: Splits) -> str:
+    """A hash of all examples, by which a resumed run knows that it has the same data."""
+    digest = hashlib.blake2b(digest_size=16)
+    for leaf in jax.tree.leaves((splits.train, splits.validation, splits.test)):
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf))
+    return digest.hexdigest()
+
+
+def check_data(run_dir: Path, splits: Splits) -> None:
+    """Raise UserError where the run in that folder began with other data."""
+    if run_folder.read_json(run_dir / INFO)["data"] != fingerprint(splits):
+        raise UserError(
+            f"{run_dir} began with other data: the files, or the version that made the data, have "
+            "changed since; start a new run"
+        )
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:

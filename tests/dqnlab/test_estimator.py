@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from dqnlab import Classifier, Regressor
 
-SMALL = {"hidden": (16,), "epochs": 30, "learning_rate": 0.01}
+SMALL = {"hidden": (32,), "epochs": 100, "learning_rate": 0.01}
 
 
 @pytest.mark.slow
@@ -48,7 +48,7 @@ def test_regression_of_several_targets():
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (200, 2))
     y = np.stack([np.sin(3 * x[:, 0]), 100 + 50 * x[:, 1] ** 2], axis=1)
-    model = Regressor(hidden=(32,), epochs=60, learning_rate=0.01).fit(x[:150], y[:150])
+    model = Regressor(hidden=(64,), epochs=400, learning_rate=0.01).fit(x[:150], y[:150])
     assert model.predict(x).shape == (200, 2)
     assert model.score(x[150:], y[150:]) > 0.95
     assert cross_val_score(Regressor(**SMALL), x, y[:, 0], cv=2).min() > 0.8

@@ -184,6 +184,23 @@ def test_an_existing_run_folder_is_not_written_over(short_run, capsys):
     assert (short_run / "config.json").read_bytes() == before
 
 
+def test_a_run_whose_data_have_changed_is_not_resumed(short_run, capsys):
+    path = short_run / "info.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "data": "0" * 32}))
+    with pytest.raises(SystemExit):
+        run("--resume", str(short_run))
+    path.write_text(json.dumps(content))
+    assert "began with other data" in capsys.readouterr().err
+
+
+def test_a_classifier_generates_nothing_and_the_tasks_that_do_are_named(short_run, capsys):
+    for args, says in (([str(short_run)], "tasks that do: char-rnn"), ([], "needs the run folder")):
+        with pytest.raises(SystemExit):
+            run("--sample", *args)
+        assert says in capsys.readouterr().err
+
+
 def write_idx(folder: Path, labels: np.ndarray, images: np.ndarray) -> None:
     for part, chosen in (("train", slice(None, 300)), ("t10k", slice(300, None))):
         idx.write(folder / f"{part}-images-idx3-ubyte.gz", images[chosen])
