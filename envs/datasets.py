@@ -55,7 +55,7 @@ def record(
     folder: Path | None = None,
     on_game: Callable[[str], None] | None = None,
 ) -> Frames:
-    """Play the games, or read from the cache what the same call has recorded before.
+    """Play the games, or read from the cache, game by game, what has been recorded before.
 
     Args:
       games: names in any usual spelling.
@@ -77,24 +77,27 @@ def record(
         raise UserError(f"every is {every}; below the stack of {stack} observations would overlap")
     if seed < 0 or not games:
         raise UserError(f"seed is {seed}, games are {list(games)}: one game and a seed from 0 on")
-    canonical, rom_names = zip(*(names.rom_of(game) for game in games), strict=True)
-    key = {**sizes, "games": canonical, "seed": seed, "format": _FORMAT}
-    key["ale_py"] = metadata.version("ale-py")
+    found = [names.rom_of(game) for game in games]  # all of them, before any is played
+    key = {**sizes, "seed": seed, "format": _FORMAT, "ale_py": metadata.version("ale-py")}
 
-    def play_all() -> Frames:
+    def play(game: str, rom: str) -> Frames:
+        if on_game is not None:
+            on_game(game)
         parts = []
-        for index, (game, rom) in enumerate(zip(canonical, rom_names, strict=True)):
-            if on_game is not None:
-                on_game(game)
-            for episode in range(episodes):
-                entropy = (seed, *game.encode(), episode)
-                kept = list(_play(rom, np.random.SeedSequence(entropy), frames, every, stack))
-                screens, ram = (np.stack(arrays) for arrays in zip(*kept, strict=True))
-                numbers = np.full((2, len(kept)), [[index], [episode]], np.int32)
-                parts.append(Frames(np.moveaxis(shrink(screens), 1, -1), ram, *numbers))
-        return Frames(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        for episode in range(episodes):
+            entropy = (seed, *game.encode(), episode)
+            kept = list(_play(rom, np.random.SeedSequence(entropy), frames, every, stack))
+            screens, ram = (np.stack(arrays) for arrays in zip(*kept, strict=True))
+            numbers = np.full((2, len(kept)), [[0], [episode]], np.int32)
+            parts.append(Frames(np.moveaxis(shrink(screens), 1, -1), ram, *numbers))
+        return _joined(parts)
 
-    return _cached(folder or cache_folder(), key, play_all)
+    folder = folder or cache_folder()
+    parts = []
+    for index, (game, rom) in enumerate(found):
+        part = _cached(folder, {**key, "game": game}, functools.partial(play, game, rom))
+        parts.append(part._replace(game=np.full(len(part.game), index, np.int32)))
+    return _joined(parts)
 
 
 def cache_folder() -> Path:
@@ -147,6 +150,10 @@ def pong_state(ram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     positions = np.stack([ball_x - 48.5, ball_y - 13.0, player - 6.0, enemy - 7.5], axis=1)
     has_ball, has_enemy = ball_y > 0, enemy >= 34
     return positions, np.stack([has_ball, has_ball, player > 0, has_enemy], axis=1)
+
+
+def _joined(parts: Sequence[Frames]) -> Frames:
+    return Frames(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def _play(
@@ -213,7 +220,7 @@ def _area_weights(size: int) -> np.ndarray:
 def _cached(folder: Path, key: dict[str, object], make: Callable[[], Frames]) -> Frames:
     """What `make` makes, read from a file named by `key` where there is an intact one."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    path = folder / f"{digest}.npz"
+    path = folder / f"{key['game']}-{digest}.npz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(path.with_suffix(".lock"), "w") as lock:

@@ -24,7 +24,7 @@ SHOWN = 8
 class Config(task.Config):
     """How the net is trained, on which frames, and how large its code is."""
 
-    epochs: int = 15
+    epochs: int = 10
     batch_size: int = 32
     schedule: str = "warmup_cosine"
     batches_per_launch: int = 8

@@ -24,7 +24,7 @@ SCREEN = (160.0, 210.0, 210.0, 210.0)  # pixels along each target's axis
 class Config(task.Config):
     """How the net is trained, and on how many games."""
 
-    epochs: int = 16
+    epochs: int = 10
     batch_size: int = 32
     schedule: str = "warmup_cosine"
     batches_per_launch: int = 8
