@@ -1,10 +1,12 @@
 """Multi-layer perceptrons as scikit-learn estimators: for pipelines, grids, cross-validation."""
 
+import functools
 from typing import Any, Self
 
 import haiku as hk
 import jax
 import numpy as np
+import optax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -48,17 +50,13 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         data = {"x": self._standardizer(x).astype(np.float32), "y": y}
         batch_size = min(self.batch_size, len(x))
         steps = self.epochs * -(-len(x) // batch_size)
-        optimizer = optim.make(
-            self.optimizer,
-            schedules.make(self.schedule, self.learning_rate, steps),
-            weight_decay=self.weight_decay,
-        )
+        recipe = (self.optimizer, self.schedule, self.learning_rate, steps, self.weight_decay)
         net = _net(tuple(self.hidden), num_outputs, self.dropout)
+        optimizer, update = _learner(net, loss, *recipe)
         params, state = net.init(jax.random.PRNGKey(seed), data["x"][:2], True)
-        loss_fn = objective.for_training(objective.supervised(net, loss))
         fitted = fit.fit(
             train.init(params, state, optimizer),
-            train.make_update(loss_fn, optimizer),
+            update,
             data,
             epochs=self.epochs,
             batch_size=batch_size,
@@ -73,8 +71,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = validate_data(self, x, dtype=np.float32, reset=False)
         x = self._standardizer(x).astype(np.float32)
-        net = _net(tuple(self.hidden), self._num_outputs, 0.0)
-        apply = jax.jit(lambda params, x: net.apply(params, {}, None, x, False)[0])
+        apply = _forward(_net(tuple(self.hidden), self._num_outputs, 0.0))
         # Blocks of one size: a row's result does not depend on how many come with it.
         blocks = [x[start : start + _ROWS] for start in range(0, len(x), _ROWS)]
         filled = [np.pad(block, ((0, _ROWS - len(block)), (0, 0))) for block in blocks]
@@ -136,6 +133,30 @@ class Regressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
         return np.asarray(y[:, 0] if self._is_flat else y)
 
 
+# Kept, so that the folds of a cross-validation compile once and not each anew.
+
+
+@functools.lru_cache(maxsize=32)
+def _learner(
+    net: hk.TransformedWithState,
+    loss: Criterion,
+    optimizer: str,
+    schedule: str,
+    learning_rate: float,
+    steps: int,
+    weight_decay: float,
+) -> tuple[optax.GradientTransformation, Any]:
+    rate = schedules.make(schedule, learning_rate, steps)
+    made = optim.make(optimizer, rate, weight_decay=weight_decay)
+    return made, train.make_update(objective.for_training(objective.supervised(net, loss)), made)
+
+
+@functools.lru_cache(maxsize=32)
+def _forward(net: hk.TransformedWithState) -> Any:
+    return jax.jit(lambda params, x: net.apply(params, {}, None, x, False)[0])
+
+
+@functools.lru_cache(maxsize=32)
 def _net(hidden: tuple[int, ...], num_outputs: int, dropout: float) -> hk.TransformedWithState:
     def forward(x: Array, is_training: bool) -> Array:
         init = hk.initializers.VarianceScaling(2.0, "fan_in", "truncated_normal")

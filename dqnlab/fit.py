@@ -136,6 +136,7 @@ def _fitted(progress: Progress) -> Fitted:
     return Fitted(state, list(progress.history), progress.best_epoch, progress)
 
 
+@functools.lru_cache(maxsize=32)  # fitting again with the same update compiles nothing again
 def _make_launch(update: Update, is_loop: bool) -> Callable[..., tuple[TrainState, PyTree]]:
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def launch(

@@ -8,12 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dqnlab import batches, checkpoint, fit, objective, optim, schedules, train, weights
+from dqnlab import (
+    batches,
+    checkpoint,
+    fit,
+    history,
+    objective,
+    optim,
+    preprocess,
+    schedules,
+    train,
+    weights,
+)
 from dqnlab import progress as progresses
 from dqnlab.metrics import MetricsWriter
 from dqnlab.progress import Progress
 from dqnlab.types import Params, UserError
-from scripts import history
 from scripts.console import LiveLine, clock
 from scripts.interrupts import Interrupts
 from scripts.supervised_options import Options
@@ -214,5 +224,10 @@ def _check_splits(splits: Splits, batch_size: int) -> None:
         except UserError as error:
             raise UserError(f"the {name} part: {error}") from None
         batches.check_finite(part, name)
+        classes = splits.info.get("classes")
+        if isinstance(classes, list) and np.ndim(part.get("y")) == 1:
+            preprocess.check_labels(part["y"], len(classes), f"{name} labels")
+            if name == "train":
+                preprocess.check_classes(part["y"], len(classes), f"{name} labels")
     if batch_size > (size := batches.num_examples(splits.train)):
         raise UserError(f"--batch-size is {batch_size}; the training part has {size} examples")

@@ -1,4 +1,4 @@
-"""The curves of a supervised run: training and validation over epochs."""
+"""The curves of a fit: training and validation over epochs, as a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 
-def draw(rows: Sequence[dict[str, float]], title: str, path: Path) -> None:
+def draw(rows: Sequence[dict[str, float]], title: str, path: str | Path) -> None:
     """One panel per metric, training and validation in it, written as PNG."""
     names = [name for name in rows[-1] if name != "epoch" and not name.startswith("valid_")]
     with matplotlib.rc_context({"text.parse_math": False}):
