@@ -15,9 +15,9 @@ from scripts import http_server
 
 
 @contextlib.contextmanager
-def running(app: Any) -> Iterator[str]:
+def running(app: Any, port: int = 0) -> Iterator[str]:
     """The app behind a real socket, in a thread; its URL."""
-    listening = http_server.listen("127.0.0.1", 0)
+    listening = http_server.listen("127.0.0.1", port)
     url, server = http_server.url(listening), http_server.make(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
