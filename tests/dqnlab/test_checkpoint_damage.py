@@ -359,7 +359,7 @@ KILLED = """
     from dqnlab import checkpoint
     from dqnlab.checkpoint import Segment
 
-    root, seed = sys.argv[1], int(sys.argv[2])
+    root, seed, kills = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
     def state(step):
         return {"w": np.random.default_rng(step).normal(size=(200, 100))}
@@ -396,7 +396,7 @@ KILLED = """
     checkpoint.save(root, 0, state(0), {}, rows(0, 0))
     span = 4 * (time.monotonic() - began)  # a few saves on this disk
     acknowledged = 0
-    for _ in range(30):
+    for _ in range(kills):
         saved = check(acknowledged)
         reader, writer = os.pipe()
         child = os.fork()
@@ -419,13 +419,22 @@ KILLED = """
 """
 
 
-def test_a_kill_at_any_instant_leaves_a_whole_checkpoint_and_no_orphans(tmp_path: Path) -> None:
+def kill_while_saving(root: Path, kills: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "checkpoints"), "0"],
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(root), "0", str(kills)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=30 * kills,
         cwd=Path(checkpoint.__file__).parents[1],
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[1]) > 10  # saves did succeed between the kills
+
+
+def test_a_kill_at_any_instant_leaves_a_whole_checkpoint_and_no_orphans(tmp_path: Path) -> None:
+    kill_while_saving(tmp_path / "checkpoints", 30)
+
+
+@pytest.mark.slow
+def test_two_hundred_kills_leave_a_whole_checkpoint_and_no_orphans(tmp_path: Path) -> None:
+    kill_while_saving(tmp_path / "checkpoints", 200)
