@@ -138,7 +138,7 @@ def make(
             clipped = jnp.clip(timestep.reward, -settings.reward_clip, settings.reward_clip)
             timestep = timestep._replace(reward=clipped)
         return state._replace(
-            replay=replay.add(state.replay, timestep, action, core),
+            replay=replay.note(replay.add(state.replay, timestep, action, core), q),
             stack=stack,
             core=next_core,
             rows=state.rows + 1,
@@ -169,14 +169,7 @@ def make(
 
     def learn(state: RunState) -> RunState:
         key = jax.random.fold_in(jax.random.fold_in(state.key, 3), state.train.step)
-        net_key, replay_key = jax.random.split(key)
-
-        def q_values(obs: Array) -> Array:
-            core = agent.core(obs.shape[0])
-            train = state.train
-            return agent.q_values(train.params, train.net_state, net_key, obs, core, False)[0]
-
-        state = state._replace(replay=replay.begin(state.replay, replay_key, q_values))
+        state = state._replace(replay=replay.begin(state.replay, key))
         state = lax.scan(learn_once, state, None, length=updates)[0]
         return state._replace(target_params=next_target(state.train, state.target_params))
 

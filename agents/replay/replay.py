@@ -22,11 +22,8 @@ class ReplayState(NamedTuple):
     extra: PyTree = ()  # priorities, say
 
 
-QValues = Callable[[Array], Array]  # obs[B, *obs_shape, K] -> q[B, A] of the current network
-
-
-def _unchanged(state: ReplayState, key: Array, q_values: QValues) -> ReplayState:
-    del key, q_values
+def _unchanged(state: ReplayState, unused: Array) -> ReplayState:
+    del unused
     return state
 
 
@@ -38,8 +35,10 @@ class Replay(NamedTuple):
     sample    (state, key) -> Sample
     update    (state, indices, priority[B]) -> state
     min_rows  rows (vector steps) that must have been added before `sample` may be called
-    begin     (state, key, q_values) -> state; once before the gradient steps of each `learn`, for
-              what a rollout computes once for all of them
+    note      (state, q[N, A]) -> state; the action values of the row just added, which a rollout
+              bootstraps from
+    begin     (state, key) -> state; once before the gradient steps of each `learn`, for what a
+              rollout computes once for all of them
     """
 
     init: Callable[[], ReplayState]
@@ -47,4 +46,5 @@ class Replay(NamedTuple):
     sample: Callable[[ReplayState, Array], Sample]
     update: Callable[[ReplayState, PyTree, Array], ReplayState]
     min_rows: int
-    begin: Callable[[ReplayState, Array, QValues], ReplayState] = _unchanged
+    note: Callable[[ReplayState, Array], ReplayState] = _unchanged
+    begin: Callable[[ReplayState, Array], ReplayState] = _unchanged

@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from agents import td
 from agents.replay import ring as rings
-from agents.replay.replay import QValues, Replay, ReplayState, Sample
+from agents.replay.replay import Replay, ReplayState, Sample
 from dqnlab.types import Array, EnvSpec, PyTree, TimeStep, UserError
 
 
@@ -23,6 +22,7 @@ class Returns(NamedTuple):
 class Plan(NamedTuple):
     """What one call of the learner does with a rollout of T rows of N games."""
 
+    value: Array  # float32[rows of the ring, N]: the largest action value when it was acted upon
     target: Array  # float32[T * N]: λ-returns, the N games of a row side by side
     order: Array  # int32[minibatches of all epochs, B]: indices into `target`
     next: Array  # int32[]: the minibatch whose turn it is
@@ -49,22 +49,28 @@ def make(
 
     def init() -> ReplayState:
         order = jnp.zeros((num_batches, batch_size), jnp.int32)
-        plan = Plan(jnp.zeros(size, jnp.float32), order, jnp.zeros((), jnp.int32))
-        return ReplayState(rings.init(spec, (num_rows + spec.stack) * spec.num_envs), plan)
+        rows = num_rows + spec.stack
+        plan = Plan(
+            value=jnp.zeros((rows, spec.num_envs)),
+            target=jnp.zeros(size),
+            order=order,
+            next=jnp.zeros((), jnp.int32),
+        )
+        return ReplayState(rings.init(spec, rows * spec.num_envs), plan)
 
     def add(state: ReplayState, timestep: TimeStep, action: Array, core: PyTree) -> ReplayState:
         del core  # feed-forward agents have none
         return state._replace(ring=rings.add(state.ring, timestep, action))
 
-    def begin(state: ReplayState, key: Array, q_values: QValues) -> ReplayState:
+    def note(state: ReplayState, q: Array) -> ReplayState:
+        # The network does not change before the rollout is learnt from: these are the values that
+        # it would have then, for one forward pass over the rollout less.
+        value = state.extra.value
+        row = (state.ring.num_rows - 1) % value.shape[0]
+        return state._replace(extra=state.extra._replace(value=value.at[row].set(q.max(axis=-1))))
+
+    def begin(state: ReplayState, key: Array) -> ReplayState:
         ring, rows = state.ring, state.ring.first.shape[0]
-
-        def value(index: Array) -> Array:
-            row, game = place(ring, index)
-            return q_values(rings.stacks(ring, row + 1, game, spec.stack)).max(axis=-1)
-
-        # In pieces of a minibatch, so that acting on a whole rollout needs no more memory.
-        v_t = lax.map(value, jnp.arange(size).reshape(-1, batch_size))
         after = (ring.num_rows - num_rows + jnp.arange(num_rows)) % rows  # rows t+1
         first = ring.first[after]
         # Step t+1 leads from row t+1 to row t+2: out of an episode's last row it leads nowhere.
@@ -72,12 +78,16 @@ def make(
         target = td.lambda_returns(
             ring.reward[after],
             gamma * ring.discount[after],
-            v_t.reshape(num_rows, spec.num_envs),
+            state.extra.value[after],
             jnp.where(is_last, 0.0, lambda_),
         )
         keys = jax.random.split(key, epochs)
         order = jax.vmap(lambda key: jax.random.permutation(key, size))(keys).astype(jnp.int32)
-        plan = Plan(target.reshape(-1), order.reshape(num_batches, batch_size), jnp.int32(0))
+        plan = state.extra._replace(
+            target=target.reshape(-1),
+            order=order.reshape(num_batches, batch_size),
+            next=jnp.zeros((), jnp.int32),
+        )
         return state._replace(extra=plan)
 
     def place(ring: rings.Ring, index: Array) -> tuple[Array, Array]:
@@ -102,4 +112,4 @@ def make(
         plan = state.extra
         return state._replace(extra=plan._replace(next=(plan.next + 1) % num_batches))
 
-    return Replay(init, add, sample, update, min_rows=num_rows + 1, begin=begin)
+    return Replay(init, add, sample, update, num_rows + 1, note, begin)

@@ -16,21 +16,15 @@ from tests.agents.replay.hand_made import goes_on, play, spec_of, stack_at
 GAMMA, LAMBDA = 0.9, 0.7
 
 
-def q_values(obs: jax.Array) -> jax.Array:
-    """Any network: its greedy value is that of `value` below."""
-    value = obs.astype(jnp.float32).sum(axis=(1, 2)) / 100
-    return jnp.stack([value - 1, value, value - 2], axis=1)
-
-
 @functools.cache
 def make(num_envs, stack, length, batch_size):
     replay = rollout.make(spec_of(num_envs, stack), length, batch_size, 2, GAMMA, LAMBDA)
-    begin = functools.partial(replay.begin, q_values=q_values)
-    functions = {"add": replay.add, "sample": replay.sample, "begin": begin}
-    return replay._replace(**{name: jax.jit(function) for name, function in functions.items()})
+    names = ("add", "note", "sample", "begin")
+    return replay._replace(**{name: jax.jit(getattr(replay, name)) for name in names})
 
 
 def value(steps, row, game, stack):
+    """Any network's: what the best action is worth."""
     return stack_at(steps, row, game, stack).astype(np.float64).sum() / 100
 
 
@@ -59,8 +53,10 @@ def test_every_step_of_a_rollout_comes_once_an_epoch_with_its_lambda_return(
     actions = rng.integers(0, 3, size=(len(steps), num_envs))
     replay = make(num_envs, stack, length, batch_size)
     state = replay.init()
-    for step, action in zip(steps, actions, strict=True):
+    for row, (step, action) in enumerate(zip(steps, actions, strict=True)):
         state = replay.add(state, step, jnp.asarray(action, jnp.int32), ())
+        best = np.array([value(steps, row, game, stack) for game in range(num_envs)], np.float32)
+        state = replay.note(state, jnp.stack([best - 1, best, best - 2], axis=1))
     state = replay.begin(state, jax.random.PRNGKey(seed))
     newest = len(steps) - 1
     num_batches = length * num_envs // batch_size
