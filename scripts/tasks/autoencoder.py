@@ -45,7 +45,7 @@ class Config(task.Config):
 
 
 def load(config: Config, seed: int) -> Splits:
-    """Frames without labels; the recordings are those of seed 0 for every seed."""
+    """Frames without labels; every seed sees the same ones."""
     sizes = {"episodes": config.episodes, "frames": config.frames, "stack": config.stack}
     recorded = datasets.record(config.games, every=4, seed=0, **sizes)
     train, _, test = datasets.split(recorded, config.num_test)
