@@ -1,8 +1,9 @@
-"""2-D convolution whose gradients are convolutions that XLA:CPU has a fast kernel for.
+"""2-D convolution whose gradients XLA:CPU has a fast kernel for, inside a loop too.
 
-XLA takes a convolution's gradients as convolutions with a reversed kernel and exchanged axes, for
-which XLA:CPU has a scalar loop: 20 to 200 times slower than its kernel for the forward pass.
-Here the axes are exchanged first, so that all three are forward passes.
+XLA takes a convolution's gradients as convolutions with exchanged axes. Its CPU kernel has one
+order of the axes; XLA brings others into it in a program's main computation, but not inside a loop
+(`lax.scan`), where it falls back to a scalar program: 20 to 200 times slower. Here the axes are
+exchanged first, so that all three convolutions are ordinary forward passes.
 """
 
 import functools
@@ -35,7 +36,7 @@ def _conv2d_bwd(
     pads: tuple[Pair, Pair], saved: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     (x, w), g = saved, cast(g, saved[0].dtype)
-    # The barriers keep XLA from merging what is before them into the convolution's axes again.
+    # The barriers keep XLA from merging the exchange into the convolution again.
     reversed_w = _barrier(jnp.flip(cast(w, x.dtype), (0, 1)).transpose(0, 1, 3, 2))
     (top, bottom), (left, right) = pads
     y, z = w.shape[0] - 1, w.shape[1] - 1
