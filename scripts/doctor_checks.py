@@ -196,7 +196,6 @@ def check_extras() -> Iterator[Finding]:
     pip = f"{Path(sys.executable).parent / 'python'} -m pip install"
     for module, what in (
         ("tensorboard", "the viewer of the curves that runs write"),
-        ("wandb", "sending curves to Weights & Biases, train_dqn.py --wandb"),
         ("playwright", "the tests of pages in a browser"),
     ):
         if importlib.util.find_spec(module) is None:
