@@ -81,7 +81,10 @@ def parse(args: list[str], description: str | None) -> Options:
 def read_options(run_dir: Path) -> Options:
     """The options in a run folder's config.json."""
     config = policy.read_config(run_dir)
-    values = {**config["options"], "settings": config["settings"], "run_dir": None, "resume": None}
+    # As settings do, an option younger than the run has its default.
+    young = {f.name: f.default for f in dataclasses.fields(Options) if f.name != "settings"}
+    aside = {"settings": config["settings"], "run_dir": None, "resume": None}
+    values = {**young, **config["options"], **aside}
     options = records.load(Options, values, str(run_dir / run_folder.CONFIG))
     return dataclasses.replace(options, resume=run_dir)
 

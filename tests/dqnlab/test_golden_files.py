@@ -12,6 +12,7 @@ from agents import policy
 from agents.settings import Settings
 from dqnlab import checkpoint, records
 from dqnlab.types import EnvSpec
+from scripts import options
 
 GOLDEN = Path(__file__).parent / "golden"
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
@@ -47,3 +48,5 @@ def test_the_config_of_a_published_run_still_describes_its_run(path: Path, tmp_p
     kept = json.loads(path.read_text())["settings"]
     assert {name: getattr(settings, name) for name in kept} == kept
     assert spec.obs_shape == (84, 84)
+    saved = options.read_options(tmp_path)
+    assert (saved.game, saved.seed, saved.resume) == (spec.game, 1, tmp_path)
