@@ -116,6 +116,11 @@ class Regressor(RegressorMixin, _Perceptron):  # type: ignore[misc]
     Args: those of `Classifier`.
     """
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
     def fit(self, X: Any, y: Any) -> Self:
         """X [N, D], y [N] or [N, K]; ValueError for anything else."""
         x, y = validate_data(self, X, y, dtype=np.float32, multi_output=True, y_numeric=True)

@@ -66,46 +66,68 @@ def fit(
     _check(size, epochs, batch_size, batches_per_launch)
     if (validation is None) != (evaluate is None) or (patience and validation is None):
         raise UserError("validation data, evaluate and patience go together")
-    key = jax.random.PRNGKey(seed)
     launch = _make_launch(update, is_loop=batches_per_launch > 1)
     measure = None if evaluate is None else jax.jit(evaluate)
-    progress = begin(start) if isinstance(start, TrainState) else start
-    if not progress.totals:
-        example = batches.take(data, np.arange(batch_size))
-        _, aux = jax.eval_shape(update, progress.train, key, example)
-        totals = {name: jnp.zeros((), jnp.float32) for name in sorted(aux.metrics)}
-        progress = progress._replace(totals=totals)
-    if progress.batch > -(-size // batch_size):
-        raise UserError(
-            f"the progress is not of this data: it has seen {progress.batch} minibatches"
-        )
+    progress = _prepare(start, update, data, batch_size)
     while progress.epoch <= epochs and not _is_over(progress, patience):
-        epoch_key = jax.random.fold_in(jax.random.fold_in(key, EPOCHS), progress.epoch)
-        for first, count, examples in _launches(
-            data, batch_size, seed, progress, batches_per_launch
-        ):
-            train, totals = launch(
-                progress.train, progress.totals, epoch_key, first, count, examples
-            )
-            progress = progress._replace(train=train, totals=totals, batch=first + count)
+        for progress in _epoch(progress, launch, data, batch_size, seed, batches_per_launch):  # noqa: B020
             if is_stopped is not None and is_stopped(progress):
                 return _fitted(progress)
-        row = {name: float(total) / size for name, total in progress.totals.items()}
-        if not np.isfinite(row["loss"]):
-            raise UserError(
-                f"the loss is not finite in epoch {progress.epoch}: lower the learning rate, clip "
-                "the gradients, or look for values in the data that are not finite"
-            )
+        row = _means(progress, size)
         if measure is not None:
-            valid_key = jax.random.fold_in(key, VALIDATION)
+            key = jax.random.fold_in(jax.random.PRNGKey(seed), VALIDATION)
             here = functools.partial(measure, progress.train)
-            means = batches.mean_metrics(here, valid_key, validation, batch_size)
+            means = batches.mean_metrics(here, key, validation, batch_size)
             row |= {f"valid_{name}": value for name, value in means.items()}
         progress = _end_epoch(progress, row)
         answers = [callback(progress) for callback in callbacks]
         if any(answers):
             break
     return _fitted(progress)
+
+
+def _prepare(
+    start: TrainState | Progress, update: Update, data: PyTree, batch_size: int
+) -> Progress:
+    if isinstance(start, TrainState):
+        start = begin(start)
+    if start.batch > -(-batches.num_examples(data) // batch_size):
+        raise UserError(f"the progress is not of this data: {start.batch} minibatches of an epoch")
+    totals = start.totals
+    if not totals:
+        example = batches.take(data, np.arange(batch_size))
+        _, aux = jax.eval_shape(update, start.train, jax.random.PRNGKey(0), example)
+        totals = {name: jnp.zeros((), jnp.float32) for name in sorted(aux.metrics)}
+    # Copies: launches donate their arrays, and these are the caller's.
+    train, totals = jax.tree.map(jnp.array, (start.train, totals))
+    return start._replace(train=train, totals=totals)
+
+
+def _epoch(
+    progress: Progress,
+    launch: Callable[..., tuple[TrainState, PyTree]],
+    data: PyTree,
+    batch_size: int,
+    seed: int,
+    per_launch: int,
+) -> Iterator[Progress]:
+    """What is left of an epoch: the progress after each launch."""
+    key = jax.random.fold_in(jax.random.PRNGKey(seed), EPOCHS)
+    key = jax.random.fold_in(key, progress.epoch)
+    for first, count, examples in _launches(data, batch_size, seed, progress, per_launch):
+        train, totals = launch(progress.train, progress.totals, key, first, count, examples)
+        progress = progress._replace(train=train, totals=totals, batch=first + count)
+        yield progress
+
+
+def _means(progress: Progress, size: int) -> dict[str, float]:
+    row = {name: float(total) / size for name, total in progress.totals.items()}
+    if not np.isfinite(row["loss"]):
+        raise UserError(
+            f"the loss is not finite in epoch {progress.epoch}: lower the learning rate, clip the "
+            "gradients, or look for values in the data that are not finite"
+        )
+    return row
 
 
 def _end_epoch(progress: Progress, row: dict[str, float]) -> Progress:

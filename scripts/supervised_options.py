@@ -8,6 +8,7 @@ import tyro
 
 from dqnlab import optim, schedules
 from dqnlab.types import UserError
+from scripts import flags
 from scripts.tasks import saved, table
 
 C = TypeVar("C")
@@ -42,7 +43,7 @@ def parse(args: list[str], description: str | None) -> tuple[str, Options[Any]]:
     Raises UserError for an unknown task, values out of range, and settings that a resumed run
     cannot change.
     """
-    resume = _peek(args, "--resume")
+    resume = flags.value(args, "--resume")
     if resume is not None:
         name, default = _of_run(Path(resume))
         if args[0] == name:
@@ -106,12 +107,3 @@ def _check(options: Options[Any]) -> None:
     optim.make(config.optimizer, config.learning_rate)
     if config.max_grad_norm is not None and not config.max_grad_norm > 0:
         raise UserError(f"--max-grad-norm is {config.max_grad_norm}; above 0, or None")
-
-
-def _peek(args: list[str], flag: str) -> str | None:
-    for this, following in zip(args, [*args[1:], None], strict=True):
-        if this == flag:
-            return following
-        if this.startswith(flag + "="):
-            return this.removeprefix(flag + "=")
-    return None

@@ -22,7 +22,7 @@ if __package__ in (None, ""):  # run as a file: make `scripts` and its neighbour
 from dqnlab import run_folder
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import UserError
-from scripts import startup
+from scripts import flags, startup
 from scripts.console import LiveLine
 from scripts.interrupts import Interrupts
 from scripts.supervised import STEP, Run, finish, learn, spread
@@ -39,13 +39,13 @@ def main(args: list[str] | None = None) -> int:
     if args in (["--help"], ["-h"]):
         print(f"{__doc__}\ntasks: {', '.join(table.TASKS)}")
         return 0
-    if "--sample" in args:
-        print(sample(args))
+    if (run_dir := flags.value(args, "--sample")) is not None:
+        print(sample(run_dir, flags.without(args, "--sample")))
         return 0
     name, options = parse(args, __doc__)
     device = startup.select_device(options.device)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    run_dir = options.resume or run_folder.create(
+    folder = options.resume or run_folder.create(
         "runs", name, saved.KIND, options.seed, stamp, options.run_dir
     )
     interrupts = Interrupts()
@@ -53,9 +53,9 @@ def main(args: list[str] | None = None) -> int:
     line.say(f"{name}: {table.find(name).about}; {device}")
     try:
         if options.seeds == 1:
-            train(name, options, run_dir, interrupts, line)
+            train(name, options, folder, interrupts, line)
         else:
-            train_seeds(name, options, run_dir, interrupts, line)
+            train_seeds(name, options, folder, interrupts, line)
     finally:
         line.close()
     return interrupts.exit_code
@@ -83,21 +83,19 @@ def train(
         return finish(run, line)
 
 
-def sample(args: list[str]) -> str:
+def sample(run_dir: str, args: list[str]) -> str:
     """What a trained net generates; the flags are the task's own."""
-    place = args.index("--sample")
-    if place + 1 == len(args):
+    if not run_dir:
         raise UserError("--sample needs the run folder of a trained net")
     startup.select_device("cpu")
-    trained = saved.load(Path(args[place + 1]))
+    trained = saved.load(run_dir)
     task = table.find(trained.task)
     if task.sample is None or task.sample_args is None:
         able = ", ".join(name for name, each in table.TASKS.items() if each.sample is not None)
         raise UserError(f"{trained.task} generates nothing; tasks that do: {able}")
-    rest = [*args[:place], *args[place + 2 :]]
-    rest = rest[1:] if rest[:1] == [trained.task] else rest
-    prog = f"train_supervised.py --sample {args[place + 1]}"
-    return task.sample(trained, tyro.cli(task.sample_args, args=rest, prog=prog))
+    args = args[1:] if args[:1] == [trained.task] else args
+    prog = f"train_supervised.py --sample {run_dir}"
+    return task.sample(trained, tyro.cli(task.sample_args, args=args, prog=prog))
 
 
 def train_seeds(

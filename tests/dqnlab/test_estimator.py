@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_iris
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -51,4 +51,3 @@ def test_regression_of_several_targets():
     model = Regressor(hidden=(64,), epochs=400, learning_rate=0.01).fit(x[:150], y[:150])
     assert model.predict(x).shape == (200, 2)
     assert model.score(x[150:], y[150:]) > 0.95
-    assert cross_val_score(Regressor(**SMALL), x, y[:, 0], cv=2).min() > 0.8
