@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from agents import policy
 from agents.policy import Policy
+from dqnlab import run_folder
 from dqnlab.types import Array, UserError
-from scripts.tasks import saved
 from scripts.tasks.task import Trained
 
 
@@ -32,7 +32,10 @@ def load(run_dir: Path, checkpoint: str) -> Predictor:
     Raises UserError for a folder that is no run, for agents with a memory and for nets of several
     inputs.
     """
-    if saved.is_supervised(run_dir):
+    config = run_folder.read_json(run_dir / run_folder.CONFIG)
+    if isinstance(config, dict) and config.get("kind") == "supervised":
+        from scripts.tasks import saved  # only now: all tasks with their data take seconds
+
         return of_task(saved.load(run_dir, checkpoint))
     agent = policy.read_config(run_dir)["agent"]
     return of_agent(policy.load(run_dir, checkpoint), agent)
@@ -99,7 +102,7 @@ def of_task(trained: Trained) -> Predictor:
     }
     names = jax.eval_shape(predict, jax.ShapeDtypeStruct((1, *trained.x.shape), trained.x.dtype))
     about = {
-        "kind": saved.KIND,
+        "kind": "supervised",
         "task": trained.task,
         "info": trained.info,
         "input": "as in the task's data",

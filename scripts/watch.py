@@ -16,6 +16,7 @@ if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `en
 import tyro
 
 from agents import policy
+from dqnlab import run_folder
 from dqnlab.types import UserError
 from scripts import extras, startup, watch_game
 from scripts.watch_controls import SPEEDS, Controls
@@ -88,6 +89,9 @@ def make_player(
     """
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}; it must be at least 0")
+    config = run_folder.read_json(options.run_dir / run_folder.CONFIG)
+    if isinstance(config, dict) and config.get("kind") == "supervised":
+        raise UserError(f"{options.run_dir} is a supervised run; only agents play games")
     trained = policy.load(options.run_dir, options.checkpoint)
     epsilon = trained.settings.evaluation_epsilon if options.epsilon is None else options.epsilon
     if not 0 <= epsilon <= 1:
