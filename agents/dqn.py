@@ -4,22 +4,14 @@ Double Q-learning 1509.06461, dueling streams 1511.06581, noisy layers 1706.1029
 targets (M-DQN) 2007.14430.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
 from agents import feed_forward, networks, td
 from agents.agent import Agent, LossOutput, Transition
-from agents.feed_forward import Passes
+from agents.feed_forward import Passes, Values
 from agents.settings import Settings
 from dqnlab.types import Array, EnvSpec
-
-
-class Values(NamedTuple):
-    """The output of the network."""
-
-    q: Array  # [B, A]
 
 
 def make(settings: Settings, spec: EnvSpec) -> Agent:

@@ -1,8 +1,9 @@
-"""What agents without memory share: a target network, and the forward passes of a gradient step."""
+"""What agents without memory share: acting, and the forward passes of a gradient step."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 
@@ -11,6 +12,12 @@ from agents.agent import Agent, LossOutput, Transition
 from agents.settings import Settings
 from dqnlab.layers.random_shift import random_shift
 from dqnlab.types import Array, EnvSpec, Params, PyTree
+
+
+class Values(NamedTuple):
+    """The output of a network that says what actions are worth, and no more."""
+
+    q: Array  # [B, A]
 
 
 class Passes(NamedTuple):
@@ -34,7 +41,7 @@ def make(
     loss_of: Callable[[Passes, Transition], LossOutput],
     returns_of: Callable[[Any], tuple[Array, Array]] | None = None,
 ) -> Agent:
-    """An agent from its head and its loss.
+    """An agent with a target network from its head and its loss.
 
     Args:
       head: inside Haiku, (features[B, F], is_training) -> a record with the field q[B, A].
@@ -43,15 +50,6 @@ def make(
         return, each [B, A, M].
     """
     network = networks.transform(settings, spec, head)
-
-    def init(key: Array) -> tuple[Params, PyTree]:
-        return network.init(key, networks.example_obs(spec), True)
-
-    def q_values(
-        params: Params, net_state: PyTree, key: Array, obs: Array, core: PyTree, training: bool
-    ) -> tuple[Array, PyTree]:
-        output, _ = network.apply(params, net_state, key, obs, training)
-        return output.q, core
 
     def returns(params: Params, net_state: PyTree, key: Array, obs: Array) -> tuple[Array, Array]:
         assert returns_of is not None
@@ -73,13 +71,25 @@ def make(
             q_policy = network.apply(target_params, net_state, keys[3], s_tm1, True)[0].q
         return loss_of(Passes(tm1, t, q_selector, q_policy, new_state), batch)
 
-    return Agent(
-        init=init,
-        core=lambda batch_size: (),
-        q_values=q_values,
-        loss=loss,
-        returns=None if returns_of is None else returns,
-    )
+    agent = without_memory(network, spec, loss)
+    return agent if returns_of is None else agent._replace(returns=returns)
+
+
+def without_memory(
+    network: hk.TransformedWithState, spec: EnvSpec, loss: Callable[..., LossOutput]
+) -> Agent:
+    """An agent that acts upon what it sees; the network's output is a record with the field q."""
+
+    def init(key: Array) -> tuple[Params, PyTree]:
+        return network.init(key, networks.example_obs(spec), True)
+
+    def q_values(
+        params: Params, net_state: PyTree, key: Array, obs: Array, core: PyTree, training: bool
+    ) -> tuple[Array, PyTree]:
+        output, _ = network.apply(params, net_state, key, obs, training)
+        return output.q, core
+
+    return Agent(init, lambda batch_size: (), q_values, loss)
 
 
 def augment(settings: Settings, key: Array, images: Array) -> Array:

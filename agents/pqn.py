@@ -5,8 +5,9 @@ LayerNorm does what the target network was for, many games at once what the repl
 
 import jax.numpy as jnp
 
-from agents import networks, td
+from agents import feed_forward, networks, td
 from agents.agent import Agent, LossOutput
+from agents.feed_forward import Values
 from agents.replay.rollout import Returns
 from agents.settings import Settings
 from dqnlab.nets.layer_norm import LayerNormHead
@@ -16,29 +17,21 @@ from dqnlab.types import Array, EnvSpec, Params, PyTree
 def make(settings: Settings, spec: EnvSpec) -> Agent:
     """The agent for games of this spec."""
 
-    def head(features: Array, is_training: bool) -> Array:
+    def head(features: Array, is_training: bool) -> Values:
         del is_training
         dtype = networks.compute_type(settings.precision)
-        return LayerNormHead(spec.num_actions, settings.hidden, dtype)(features)
+        return Values(LayerNormHead(spec.num_actions, settings.hidden, dtype)(features))
 
     network = networks.transform(settings, spec, head)
-
-    def init(key: Array) -> tuple[Params, PyTree]:
-        return network.init(key, networks.example_obs(spec), True)
-
-    def q_values(
-        params: Params, net_state: PyTree, key: Array, obs: Array, core: PyTree, training: bool
-    ) -> tuple[Array, PyTree]:
-        return network.apply(params, net_state, key, obs, training)[0], core
 
     def loss(
         params: Params, target_params: Params, net_state: PyTree, key: Array, batch: Returns
     ) -> LossOutput:
         del target_params  # the rollout's returns were computed once, with its own network
-        q, net_state = network.apply(params, net_state, key, batch.s_tm1, True)
+        (q,), net_state = network.apply(params, net_state, key, batch.s_tm1, True)
         error = batch.target - jnp.take_along_axis(q, batch.a_tm1[:, None], axis=1)[:, 0]
         metrics = {"q_mean": q.mean(), "td_error_mean": jnp.abs(error).mean()}
         values = td.squared_or_huber(error, settings.huber_delta)
         return LossOutput(values, jnp.abs(error), metrics, net_state)
 
-    return Agent(init, lambda batch_size: (), q_values, loss, has_target=False)
+    return feed_forward.without_memory(network, spec, loss)._replace(has_target=False)
