@@ -35,7 +35,7 @@ class Sequences(NamedTuple):
 class Starts(NamedTuple):
     """What is kept for each place where a sequence may start: every `period` rows of the ring."""
 
-    core: PyTree  # [starts, N, ...]
+    core: PyTree  # [starts, N, ...], half as wide as in acting: most of a checkpoint otherwise
     priorities: Priorities | None  # leaf start * N + game; None for uniform sampling
 
 
@@ -86,7 +86,9 @@ def make(
         )
 
     def init() -> ReplayState:
-        columns = jax.tree.map(lambda x: jnp.zeros((num_starts, *x.shape), x.dtype), core)
+        # An LSTM's state is within +-1, its cell within +-1 for each step: eleven bits suffice for
+        # a beginning that the burn-in brings up to date.
+        columns = jax.tree.map(lambda x: jnp.zeros((num_starts, *x.shape), jnp.float16), core)
         priorities = None if exponent is None else prioritized.empty(num_starts * num_games)
         return ReplayState(rings.init(spec, rows * num_games), Starts(columns, priorities))
 
@@ -141,8 +143,12 @@ def make(
             game = leaf % num_games
             beta = 0.0 if importance is None else importance(ring.num_rows * num_games)
             weight = prioritized.importance_weights(sum_tree.get(tree, leaf), beta)
-        core = jax.tree.map(lambda x: x[start % num_starts, game], starts.core)
-        return Sample(read(ring, start * period, game, core), weight, leaf)
+        stored = jax.tree.map(
+            lambda column, like: column[start % num_starts, game].astype(like.dtype),
+            starts.core,
+            core,
+        )
+        return Sample(read(ring, start * period, game, stored), weight, leaf)
 
     def read(ring: Ring, row: Array, game: Array, core: PyTree) -> Sequences:
         times = jnp.arange(shape.rows)[:, None] + row[None, :]  # [L, B]
