@@ -77,6 +77,24 @@ def elastic(key: Array, shape: tuple[int, ...], alpha: float, sigma: float) -> A
     return alpha * smooth / spread[None, :, :, None]
 
 
+def distort(
+    key: Array,
+    images: Array,
+    *,
+    shift: float = 0.0,
+    degrees: float = 0.0,
+    scale: float = 0.0,
+    alpha: float = 0.0,
+    sigma: float = 2.0,
+) -> Array:
+    """`affine` and `elastic` in one warp; for images in 0..1, which they stay in."""
+    affine_key, elastic_key = jax.random.split(key)
+    field = affine(affine_key, images.shape, shift, degrees, scale)
+    if alpha:
+        field = field + elastic(elastic_key, images.shape, alpha, sigma)
+    return jnp.clip(warp(images, field), 0, 1)
+
+
 def gaussian_noise(key: Array, images: Array, deviation: float) -> Array:
     """Independent noise on each pixel and channel."""
     return images + deviation * jax.random.normal(key, images.shape, images.dtype)

@@ -74,8 +74,8 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
 
     def distort(key: Array, batch: dict[str, Array]) -> dict[str, Array]:
         x = batch["x"].astype(np.float32) / 255
-        field = augment.affine(key, x.shape, config.shift, config.degrees)
-        return {**batch, "x": augment.warp(x, field)}
+        x = augment.distort(key, x, shift=config.shift, degrees=config.degrees)
+        return {**batch, "x": x}
 
     net = hk.transform_with_state(forward)
     return net, objective.supervised(net, objective.classification, distort)

@@ -74,6 +74,15 @@ def test_augmentation_is_a_function_of_its_key_and_differs_between_images():
     assert np.abs(one[0] - one[1]).max() > 0.05
 
 
+def test_all_distortions_at_once_stay_in_range_and_differ_between_images():
+    same = jnp.broadcast_to(IMAGES[:1], (20, *IMAGES.shape[1:]))
+    changed = augment.distort(KEY, same, shift=1.0, degrees=20.0, scale=0.1, alpha=0.5)
+    assert 0 <= changed.min() < changed.max() <= 1
+    changed = np.asarray(changed)
+    assert np.abs(changed[:1] - changed[1:]).max(axis=(1, 2, 3)).min() > 0.05
+    np.testing.assert_allclose(augment.distort(KEY, same), same, atol=1e-5)
+
+
 def test_noise_has_its_deviation():
     noisy = augment.gaussian_noise(KEY, jnp.zeros((50, 20, 20, 1)), 0.3)
     np.testing.assert_allclose(np.std(noisy), 0.3, rtol=0.05)
