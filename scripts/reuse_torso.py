@@ -1,10 +1,11 @@
 """One torso in three nets: what it learns as an autoencoder or a Q-network, used by the others.
 
-python scripts/reuse_torso.py --agent-run runs/pong-s1 --seeds 3
+python scripts/reuse_torso.py --agent-run runs/pong-s1
 
 An autoencoder of Pong's frames is trained without labels. Its torso, that of a trained agent and a
-random one are then given to nets that locate ball and paddles: from few labels, with the torso
-fixed or trained on. Last, agents of the same seed learn from scratch and from the autoencoder's.
+random one then serve with few labels: fixed, under a linear model that locates ball and paddles and
+under a linear classifier; and trained on, in a net that classifies. Last, agents of the same seed
+learn from scratch and from the autoencoder's torso.
 """
 
 import dataclasses
@@ -14,15 +15,25 @@ import time
 from pathlib import Path
 from typing import Any
 
+import haiku as hk
+import jax
+import numpy as np
+import optax
 import tyro
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.preprocessing import StandardScaler
 
 if __package__ in (None, ""):  # run as a file: make `scripts` importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dqnlab import run_folder
-from dqnlab.types import UserError
-from scripts import startup, train_dqn, train_supervised
-from scripts.supervised import spread
+from dqnlab import batches, fit, objective, run_folder, train, transfer
+from dqnlab.nets import NatureTorso
+from dqnlab.types import Array, Params, UserError
+from scripts import startup, supervised, train_dqn, train_supervised
+from scripts.tasks import pong_state
+
+# The recording of the task pong-state; its games to validate and to test on stay unseen.
+FRAMES = "--games Pong --stack 4 --episodes 40 --frames 300 --num-test 6".split()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +43,15 @@ class Options:
     agent_run: Path
     """Run folder of an agent trained on Pong with the Nature torso."""
     labels: int = 500
-    """Labelled frames for the nets that locate things."""
-    epochs: int = 20
-    """Of those nets."""
-    autoencoder_epochs: int = 3
-    """Of the autoencoder."""
+    """Labelled frames."""
+    epochs: int = 6
+    """Of the classifying net, over those."""
+    autoencoder_epochs: int = 2
+    """Of the autoencoder, over some 6,800 frames."""
     frames: int = 100_000
     """Emulator frames for each agent; 0 trains none."""
-    seeds: int = 2
-    """Nets of each kind, of seeds 0 .. seeds - 1. All see the same frames of the same games."""
+    seeds: int = 3
+    """Of random torsos, of the choice of labelled frames, of nets; agents have as many."""
     run_dir: Path | None = None
     """Folder of all runs; default runs/reuse-torso-..."""
 
@@ -48,74 +59,113 @@ class Options:
 def main(args: list[str] | None = None) -> int:
     """Train all nets one after the other, write result.json, print the table."""
     options = tyro.cli(Options, args=args, description=__doc__)
-    if options.seeds < 1 or options.frames < 0:
-        raise UserError(f"--seeds is {options.seeds}, --frames {options.frames}: too few")
+    if options.seeds < 1 or options.labels < 10:
+        raise UserError(f"--seeds is {options.seeds}, --labels {options.labels}: too few")
     startup.select_device("cpu")
+    learnt = {"q-network": transfer.load_torso(options.agent_run)}
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = run_folder.create("runs", "Pong", "reuse-torso", 0, stamp, options.run_dir)
     encoder = folder / "autoencoder"
-    _supervised(encoder, "frame-autoencoder", options.autoencoder_epochs, *_FRAMES)
-    torsos: dict[str, Path | None] = {
-        "random": None,
-        "autoencoder": encoder,
-        "q-network": options.agent_run,
-    }
+    epochs = ["--epochs", str(options.autoencoder_epochs)]
+    command = ["frame-autoencoder", *FRAMES, *epochs, "--quiet", "--run-dir", str(encoder)]
+    if train_supervised.main(command):
+        return 1
+    learnt["autoencoder"] = transfer.load_torso(encoder)
+    splits = pong_state.load(pong_state.Config(), seed=0)
     results: dict[str, Any] = {}
-    for kind, source in torsos.items():
-        for frozen in (True, False):
-            name = f"{kind}, {'fixed' if frozen else 'trained on'}"
-            place = folder / f"{kind}-{'fixed' if frozen else 'trained'}"
-            results[name] = locate(place, options, source, frozen)
-            print(f"{name:28} {_text(results[name], 'mean_error_pixels')} pixels", flush=True)
+    for name in ("random", *learnt):
+        rows = [serve(learnt.get(name), splits, options, seed) for seed in range(options.seeds)]
+        results[name] = supervised.spread(rows)
+        _show(name, results[name])
     if options.frames:
-        for kind, source in (("scratch", None), ("autoencoder", encoder)):
-            name = f"agent from {kind}"
-            results[name] = play(folder / f"agent-{kind}", options, source)
-            print(f"{name:28} {_text(results[name], 'return')} a game", flush=True)
+        for name, source in (("agent from scratch", None), ("agent from autoencoder", encoder)):
+            results[name] = play(folder / name.replace(" ", "-"), options, source)
+            _show(name, results[name])
     run_folder.write_json(folder / "result.json", results)
     print(f"run folder {folder}")
     return 0
 
 
-def locate(folder: Path, options: Options, source: Path | None, frozen: bool) -> dict[str, Any]:
-    """Mean and spread over seeds of the task pong-state's figures, from few labels."""
-    args = ["--labels", str(options.labels), "--freeze-torso" if frozen else "--no-freeze-torso"]
-    args += ["--init-torso", str(source)] if source else []
-    figures = []
-    for seed in range(options.seeds):
-        run_dir = folder / f"s{seed}"
-        _supervised(run_dir, "pong-state", options.epochs, *args, "--seed", str(seed))
-        figures.append(json.loads((run_dir / "result.json").read_text())["figures"])
-    return spread(figures)
+def serve(torso: Params | None, splits: Any, options: Options, seed: int) -> dict[str, float]:
+    """Figures of one torso (None: a random one) with some labelled frames, on unseen games."""
+    net, loss = classifier()
+    size = batches.num_examples(splits.train)
+    chosen = np.random.default_rng(seed).choice(size, options.labels, replace=False)
+    few, test = _labelled(batches.take(splits.train, chosen)), _labelled(splits.test)
+    params, net_state = net.init(jax.random.PRNGKey(seed), few["x"][:2], True)
+    if torso is not None:
+        params = transfer.with_torso(params, torso, "the run")
+    seen, unseen = (features(transfer.torso_of(params), part["x"]) for part in (few, test))
+    scaler = StandardScaler().fit(seen)
+    seen, unseen = scaler.transform(seen), scaler.transform(unseen)
+    linear = LogisticRegression(C=0.01, max_iter=300).fit(seen, few["y"])
+    optimizer = optax.adam(5e-4)
+    fitted = fit.fit(
+        train.init(params, net_state, optimizer),
+        train.make_update(objective.for_training(loss), optimizer),
+        {name: few[name] for name in ("x", "y")},
+        epochs=options.epochs,
+        batch_size=32,
+        seed=seed,
+        batches_per_launch=8,
+    )
+    logits = batches.map_batches(
+        jax.jit(lambda x: net.apply(fitted.state.params, {}, None, x, False)[0]), test["x"]
+    )
+    return {
+        "fixed_error_pixels": _located(seen, few, unseen, test),
+        "fixed_accuracy_percent": 100 * float(linear.score(unseen, test["y"])),
+        "trained_accuracy_percent": 100 * float(np.mean(logits.argmax(axis=1) == test["y"])),
+    }
+
+
+def classifier() -> tuple[hk.TransformedWithState, objective.Loss]:
+    """Is the ball away, in the left half or in the right half? The torso and one dense layer."""
+
+    def forward(x: Array, is_training: bool) -> Array:
+        return hk.Linear(3, name="classes")(NatureTorso()(x))
+
+    net = hk.transform_with_state(forward)
+    return net, objective.supervised(net, objective.classification)
+
+
+def features(torso: Params, frames: np.ndarray) -> np.ndarray:
+    """[N, 3136]: what the torso says of frames."""
+    net = hk.without_apply_rng(hk.transform(lambda x: NatureTorso()(x)))
+    return np.asarray(batches.map_batches(jax.jit(lambda x: net.apply(torso, x)), frames))
 
 
 def play(folder: Path, options: Options, source: Path | None) -> dict[str, Any]:
     """Mean and spread over seeds of the last 20 games' return in training."""
-    figures = []
+    rows = []
     for seed in range(options.seeds):
         args = ["--game", "Pong", "--seed", str(seed), "--frames", str(options.frames)]
         args += ["--eval-episodes", "0", "--quiet", "--run-dir", str(folder / f"s{seed}")]
         train_dqn.main(args + (["--init-torso", str(source)] if source else []))
-        lines = (folder / f"s{seed}" / "metrics.jsonl").read_text().splitlines()
-        returns = [json.loads(line)["episode_return_last20"] for line in lines]
-        figures.append({"return": returns[-1]})
-    return spread(figures)
+        last = (folder / f"s{seed}" / "metrics.jsonl").read_text().splitlines()[-1]
+        rows.append({"return": json.loads(last)["episode_return_last20"]})
+    return supervised.spread(rows)
 
 
-# The recording of the task pong-state; its games to validate and to test on stay unseen.
-_FRAMES = "--games Pong --stack 4 --episodes 40 --frames 300 --num-test 6".split()
+def _labelled(part: dict[str, Any]) -> dict[str, Any]:
+    away, left = ~part["mask"][:, 0], part["y"][:, 0] < pong_state.SCREEN[0] / 2
+    classes = np.where(away, 0, np.where(left, 1, 2)).astype(np.int32)
+    return {"x": part["x"], "y": classes, "positions": part["y"], "mask": part["mask"]}
 
 
-def _supervised(run_dir: Path, task: str, epochs: int, *args: str) -> None:
-    common = ["--epochs", str(epochs), "--device", "cpu", "--quiet", "--run-dir", str(run_dir)]
-    if train_supervised.main([task, *args, *common]):
-        raise KeyboardInterrupt  # it was, and has saved what it had
+def _located(seen: Any, few: dict[str, Any], unseen: Any, test: dict[str, Any]) -> float:
+    errors = []
+    for i in range(4):
+        there, tested = few["mask"][:, i], test["mask"][:, i]
+        model = RidgeCV(np.logspace(0, 5, 6)).fit(seen[there], few["positions"][there, i])
+        errors.append(np.abs(model.predict(unseen[tested]) - test["positions"][tested, i]).mean())
+    return float(np.mean(errors))
 
 
-def _text(table: dict[str, Any], name: str) -> str:
-    each = table[name]
-    deviation = "" if each["std"] is None else f" ± {each['std']:.2f}"
-    return f"{each['mean']:7.2f}{deviation}"
+def _show(name: str, table: dict[str, Any]) -> None:
+    for figure, each in table.items():
+        deviation = "" if each["std"] is None else f" ± {each['std']:.2f}"
+        print(f"{name:24} {figure:26} {each['mean']:7.2f}{deviation}", flush=True)
 
 
 if __name__ == "__main__":

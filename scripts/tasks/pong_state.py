@@ -2,17 +2,19 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from dqnlab import batches, objective, transfer
-from dqnlab.nets.torso import NatureTorso
+from dqnlab.layers.conv import Conv2D
+from dqnlab.nets.torso import NatureTorso, unit_scale
 from dqnlab.objective import Loss
-from dqnlab.types import Array, Params
+from dqnlab.types import Array, Params, UserError
 from envs import datasets
 from scripts.tasks import task
 from scripts.tasks.task import Splits, Task, Trained
@@ -24,12 +26,15 @@ SCREEN = (160.0, 210.0, 210.0, 210.0)  # pixels along each target's axis
 class Config(task.Config):
     """How the net is trained, and on how many games."""
 
-    epochs: int = 10
+    epochs: int = 6
+    learning_rate: float = 3e-3
     batch_size: int = 32
     schedule: str = "warmup_cosine"
     batches_per_launch: int = 8
     episodes: int = 40
     """Games recorded; the last 4 are tested on, the 2 before them validated on."""
+    net: Literal["heatmaps", "torso"] = "heatmaps"
+    """A small net of convolutions that keeps places, or the one that agents have."""
     labels: int = 0
     """Frames of the training part that are used, evenly spaced; 0 for all."""
     init_torso: Path | None = None
@@ -53,31 +58,58 @@ def load(config: Config, seed: int) -> Splits:
 
 
 def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
-    """The DQN's own torso, a dense layer, and four numbers in screen pixels."""
+    """Four numbers in screen pixels, by heat maps or by the DQN's own torso and a dense layer."""
 
     def forward(x: Array, is_training: bool) -> Array:
+        if config.net == "heatmaps":
+            return Locator()(x)
         features = NatureTorso()(x)
         if config.freeze_torso:
             features = jax.lax.stop_gradient(features)
         x = jax.nn.relu(hk.Linear(256, name="hidden")(features))
-        share = 0.5 + hk.Linear(4, w_init=hk.initializers.VarianceScaling(0.1), name="positions")(x)
-        return share * jnp.array([SCREEN])
+        return (0.5 + hk.Linear(4, name="positions")(x)) * jnp.array([SCREEN])
 
     def criterion(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
         weights = batch["mask"].astype(jnp.float32)
         count = jnp.maximum(weights.sum(), 1.0)
-        error = jnp.abs(outputs - batch["y"])
-        loss = (weights * jnp.square(error / jnp.array([SCREEN]))).sum() / count
-        return 1e3 * loss, {"pixels": (weights * error).sum() / count}
+        loss = (weights * optax.losses.huber_loss(outputs, batch["y"], delta=2.0)).sum() / count
+        return loss, {"pixels": (weights * jnp.abs(outputs - batch["y"])).sum() / count}
 
     net = hk.transform_with_state(forward)
     return net, objective.supervised(net, criterion)
+
+
+class Locator(hk.Module):
+    """A heat map for each thing; where it is, is the mean place under the map's softmax."""
+
+    def __call__(self, frames: Array) -> Array:
+        """uint8[B, 84, 84, K] -> float32[B, 4] in screen pixels."""
+        x = unit_scale(frames, jnp.float32)
+        x = jax.nn.relu(Conv2D(16, 5, 2)(x))
+        x = jax.nn.relu(Conv2D(16, 3)(x))
+        maps = Conv2D(3, 3, name="maps")(x)  # of the ball, the player, the enemy
+        # Where each may be at all: digits of the score look like paddles.
+        prior = hk.get_parameter("prior", maps.shape[1:], init=jnp.zeros)
+        size = maps.shape[1]
+        heat = jax.nn.softmax((maps + prior[None]).reshape(len(maps), size**2, 3), axis=1)
+        heat = heat.reshape(maps.shape)
+        places = (jnp.arange(size) + 0.5) / size
+        rows, columns = (
+            jnp.einsum("bhwk,h->bk", heat.swapaxes(1, axis), places) for axis in (1, 2)
+        )
+        share = jnp.stack([columns[:, 0], rows[:, 0], rows[:, 1], rows[:, 2]], axis=1)
+        scale = hk.get_parameter("scale", (1, 4), init=jnp.ones)
+        offset = hk.get_parameter("offset", (1, 4), init=jnp.zeros)
+        scale, offset = (jnp.broadcast_to(each, share.shape) for each in (scale, offset))
+        return (scale * share + offset) * jnp.array([SCREEN])
 
 
 def start(config: Config, splits: Splits, seed: int, params: Params) -> Params:
     """The torso of another run, where asked for."""
     if config.init_torso is None:
         return params
+    if config.net != "torso":
+        raise UserError("--init-torso is for --net torso")
     torso = transfer.load_torso(config.init_torso)
     return transfer.with_torso(params, torso, str(config.init_torso))
 

@@ -59,7 +59,16 @@ def test_a_run_starts_with_the_torso_and_resumes_exactly(source, tmp_path):
 def test_a_torso_that_sees_other_frames_is_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.setenv("DQNLAB_DATA", str(tmp_path / "frames"))
     one_frame = ["frame-autoencoder", "--games", "Pong", "--episodes", "3", "--frames", "12"]
-    one_frame += ["--epochs", "1", "--device", "cpu", "--run-dir", str(tmp_path / "one")]
+    one_frame += [
+        "--epochs",
+        "1",
+        "--batch-size",
+        "4",
+        "--device",
+        "cpu",
+        "--run-dir",
+        str(tmp_path / "one"),
+    ]
     assert train_supervised.main(one_frame) == 0
     with pytest.raises(UserError, match=r"does not fit: .*\[8, 8, 1, 32\], .*\[8, 8, 4, 32\]"):
         train(tmp_path / "agent", "--frames", "8", "--init-torso", str(tmp_path / "one"))
