@@ -60,6 +60,7 @@ def run(
     dtypes: Dtypes,
     w_hidden_init: hk.initializers.Initializer | None,
     options: Options,
+    b_init: hk.initializers.Initializer | None = None,
 ) -> tuple[Array, State]:
     """The body of a recurrent layer, called inside its module: x [T, B, D] -> float32[T, B, H].
 
@@ -68,7 +69,8 @@ def run(
     batch, size = x.shape[1:]
     columns = sum(cell.gates) * hidden_size
     init = hk.initializers.TruncatedNormal((size + hidden_size) ** -0.5)
-    from_x = time_distributed(Dense(columns, dtypes.input, w_init=init, name="input"), x)
+    to_gates = Dense(columns, dtypes.input, w_init=init, b_init=b_init, name="input")
+    from_x = time_distributed(to_gates, x)
     w = hk.get_parameter("w_hidden", (hidden_size, columns), jnp.float32, w_hidden_init or init)
     edges = [sum(cell.gates[: k + 1]) * hidden_size for k in range(len(cell.gates) - 1)]
     rows = (options.get("first"), options.get("mask"))

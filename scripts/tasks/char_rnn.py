@@ -23,14 +23,14 @@ from scripts.tasks.task import Splits, Task, Trained
 class Config(task.Config):
     """See task.Config."""
 
-    epochs: int = 5
+    epochs: int = 8
     schedule: str = "cosine"
     learning_rate: float = 4e-3
     max_grad_norm: float | None = 1.0
     batches_per_launch: int = 4
     data: Path | None = None
     """Text file (UTF-8); without one, Python's own help texts (pydoc_data.topics)."""
-    chunk: int = 64
+    chunk: int = 128
     """Characters that gradients go back through; states are carried from chunk to chunk."""
     embedding: int = 64
     """Numbers that stand for a character."""
@@ -140,7 +140,7 @@ def sample(trained: Trained, args: Sample) -> str:
 TASK = Task(
     about="the next character of a text (--data FILE; Python's help texts) by an LSTM",
     goal="fewer nats per character than the best Witten-Bell n-gram on the same split",
-    minutes=5,
+    minutes=10,
     defaults=Config(),
     load=load,
     make=make,

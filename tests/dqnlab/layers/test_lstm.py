@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dqnlab.layers.lstm import LSTM, LSTMState, zero_state
+from dqnlab.layers.lstm import LSTM, LSTMState, chrono, zero_state
 
 T, B, D, H = 6, 3, 4, 5
 RNG = np.random.default_rng(0)
@@ -63,3 +63,14 @@ def test_nothing_passes_a_start_neither_forward_nor_back():
 
 def test_the_first_state_is_zero():
     assert all(x.shape == (2, 7) and not np.any(x) for x in zero_state(2, 7))
+
+
+def test_chrono_biases_remember_for_up_to_the_given_number_of_steps():
+    net = hk.transform(lambda x: LSTM(200, b_init=chrono(100))(x))
+    i, g, f, o = np.split(np.float64(net.init(jax.random.PRNGKey(0), X)["lstm/input"]["b"]), 4)
+    np.testing.assert_allclose(f + 1.0, -i, atol=1e-5)
+    steps = np.exp(f + 1.0)  # a forget gate of sigmoid(log u) keeps for about u steps
+    assert 1.0 <= steps.min() < 5.0
+    assert 95.0 < steps.max() <= 99.0
+    assert not np.any(g)
+    assert not np.any(o)
