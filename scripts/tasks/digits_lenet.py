@@ -67,7 +67,8 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
 def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
     """As of all digits; distorted.png has eight images, each followed by seven distortions."""
     images = np.repeat(splits.train["x"][:8], 8, axis=0)
-    changed = np.array(distort(trained.config, jax.random.PRNGKey(0), images))
+    distorted = jax.jit(distort, static_argnums=0)
+    changed = np.array(distorted(trained.config, jax.random.PRNGKey(0), images))
     changed[::8] = images[::8]
     pictures.grid(folder / "distorted.png", changed[..., 0], columns=8)
     return digits.report(trained, splits, folder)
