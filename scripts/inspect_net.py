@@ -51,6 +51,8 @@ class Options:
     """Pictures to draw, with commas between; all: every one that this net can have."""
     unit: str | None = None
     """The unit of the stimulus picture: LAYER:INDEX, output:INDEX or output:NAME."""
+    smooth: float = 0.0
+    """Blur of the stimulus's gradient in pixels: above 0, smoother pictures of lower value."""
     frames: int = 512
     """Inputs to look at: frames of the agent's own games, or examples of the test part."""
     index: int | None = None
@@ -65,7 +67,7 @@ PICTURES: dict[str, Callable[[Subject, Options], Figure]] = {
     "filters": lambda s, o: filters.draw(s),
     "maps": lambda s, o: maps.draw(s, len(_first(s)) // 2 if o.index is None else o.index),
     "stimulus": lambda s, o: stimuli.draw(
-        s, [find_unit(s, o.unit)] if o.unit else stimuli.units(s), o.seed
+        s, [find_unit(s, o.unit)] if o.unit else stimuli.units(s), o.seed, o.smooth
     ),
     "saliency": lambda s, o: attribution.draw(s),
     "units": lambda s, o: statistics.draw(s),
@@ -94,6 +96,8 @@ def main(args: list[str] | None = None) -> int:
     """Parse, load, draw, say what was written. Returns the exit code."""
     options = tyro.cli(Options, args=args, description=__doc__)
     wanted, folder = chosen(options.what), options.out or options.run_dir / "inspect"
+    if not 0 <= options.smooth < np.inf:
+        raise UserError(f"--smooth is {options.smooth}; it must be at least 0")
     startup.select_device(options.device)
     subject = load.subject(options.run_dir, options.checkpoint, options.frames, options.seed)
     number = len(_first(subject))

@@ -13,18 +13,23 @@ from scripts.pictures.maps import draw_outputs
 from scripts.pictures.subject import Subject, as_input, picture, where
 
 ROWS = 4
+MAPS = ("gradient", "blurred patches", "blurred patches, advantage")
 
 
 def draw(subject: Subject) -> Figure:
-    """For a few inputs: the input, two saliency maps of its largest output, and its outputs."""
+    """For a few inputs: the input, saliency maps of its largest output, and its outputs.
+
+    The last map is of the advantage, what the largest output has above the mean of all: what all
+    outputs share, as the lives that are left, says nothing of the choice between them.
+    """
     images, outputs = subject.images(), subject.outputs()
     chosen = telling(outputs, ROWS)
     heats = _heats(subject, chosen, outputs[chosen].argmax(axis=1))
-    figure = Figure(figsize=(12, 0.7 + 2.9 * len(chosen)), layout="constrained")
-    grid = figure.subplots(len(chosen), 4, squeeze=False)
+    figure = Figure(figsize=(14.5, 0.7 + 2.9 * len(chosen)), layout="constrained")
+    grid = figure.subplots(len(chosen), 5, squeeze=False)
     for row, (axes, index) in enumerate(zip(grid, chosen, strict=True)):
         image = picture(images[index])
-        for column, title in enumerate((where(subject, index), "gradient", "blurred patches")):
+        for column, title in enumerate((where(subject, index), *MAPS)):
             brightest = (2 if column else 1) * image.max()  # heat lies over a darker picture
             axes[column].imshow(image, cmap="gray", vmin=0, vmax=brightest)
             axes[column].set_axis_off()
@@ -33,8 +38,8 @@ def draw(subject: Subject) -> Figure:
                 shown = axes[column].imshow(heat, cmap="inferno", alpha=heat, vmin=0, vmax=1)
             axes[column].set_title(title, fontsize=10)
         scale = ScalarMappable(shown.norm, shown.cmap)
-        figure.colorbar(scale, ax=axes[2], shrink=0.8, label="share of the largest")
-        draw_outputs(axes[3], subject, outputs[index], index)
+        figure.colorbar(scale, ax=axes[3], shrink=0.8, label="share of the largest")
+        draw_outputs(axes[4], subject, outputs[index], index)
     figure.suptitle(
         f"{subject.title}: pixels that the largest {subject.output} rests on", fontsize=11
     )
@@ -52,10 +57,10 @@ def telling(outputs: np.ndarray, number: int) -> np.ndarray:
 
 
 def _heats(subject: Subject, chosen: np.ndarray, best: np.ndarray) -> list[np.ndarray]:
-    """float32[n, H, W] by gradient and by perturbation, one input at a time."""
-    found: list[list[np.ndarray]] = [[], []]
+    """float32[n, H, W] for each of MAPS, one input at a time."""
+    found: list[list[np.ndarray]] = [[] for _ in MAPS]
 
-    def both(forward: Any, inputs: Any) -> tuple[Array, Array]:
+    def maps(forward: Any, inputs: Any) -> list[Array]:
         x, answer = inputs
 
         def score(x: Array) -> Array:
@@ -64,12 +69,13 @@ def _heats(subject: Subject, chosen: np.ndarray, best: np.ndarray) -> list[np.nd
 
         smooth = x.shape[1] / 60 if x.shape[1] >= 36 else 0.0
         by_gradient = saliency.heat(saliency.gradient(score, as_input(x)), smooth)
-        patches = saliency.perturbation(lambda x: score(x)[:, None], as_input(x))
-        return by_gradient, saliency.heat(patches)
+        patches = (lambda x: score(x)[:, None], lambda x: (score(x) - forward(x).mean(1))[:, None])
+        by_patches = [saliency.perturbation(each, as_input(x)) for each in patches]
+        return [by_gradient, *map(saliency.heat, by_patches)]
 
     for index, answer in zip(chosen, best, strict=True):
         x, context = subject.one(index)
-        heats = subject.run(both, (x, np.array([answer], np.int32)), context)
+        heats = subject.run(maps, (x, np.array([answer], np.int32)), context)
         for kind, heat in zip(found, heats, strict=True):
             kind.append(heat[0])
     return [np.stack(kind) for kind in found]

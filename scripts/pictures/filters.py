@@ -1,12 +1,14 @@
 """The weights of the first layer, as images."""
 
+import math
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from scripts.pictures.mosaic import mosaic
 from scripts.pictures.subject import Absent, Subject
 
-COLUMNS, MOST = 8, 64
+MOST = 64
 
 
 def draw(subject: Subject) -> Figure:
@@ -17,10 +19,12 @@ def draw(subject: Subject) -> Figure:
     scale = np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
     shown = shown / np.where(scale > 0, scale, 1)
     channels = shown.shape[-1]
-    figure = Figure(figsize=(max(7.0, 1 + 2.6 * channels), 3.6), layout="constrained")
+    figure = Figure(
+        figsize=(max(5.5, 1 + 2.6 * channels), 4.5 if channels == 1 else 3.4), layout="constrained"
+    )
     panels = figure.subplots(1, channels, squeeze=False)[0]
     for channel, axes in enumerate(panels):
-        sheet = mosaic(shown[..., channel], COLUMNS)
+        sheet = mosaic(shown[..., channel], columns=math.ceil(math.sqrt(len(shown))))
         image = axes.imshow(sheet, cmap="coolwarm", vmin=-1, vmax=1, interpolation="nearest")
         axes.set_title(_channel_name(subject, channel, channels), fontsize=10)
         axes.set_axis_off()

@@ -63,14 +63,17 @@ def _answers(subject: Subject, index: int) -> dict[str, np.ndarray]:
         found = layers.with_weights(layers.layers(forward, as_input(x)), subject.params)  # type: ignore[arg-type]
         return {name: layer.output for name, layer in found.items()}
 
-    return {
-        name: np.asarray(answer, np.float32)[0]
-        for name, answer in subject.run(outputs, x, context).items()
-    }
+    found = subject.run(outputs, x, context)
+    answers = {name: np.asarray(found[name], np.float32)[0] for name in subject.layer_names()}
+    last = list(answers)[-1]
+    if subject.names is not None and answers[last].size == len(subject.names):
+        del answers[last]  # the outputs themselves, which are shown with their names
+    return answers
 
 
 def _draw_layer(figure: Figure, axes: Axes, name: str, answer: np.ndarray) -> None:
-    largest = max(float(np.abs(answer).max()), 1e-12)
+    # A few places, often at the image's edge, would leave the rest without colour.
+    largest = max(float(np.quantile(np.abs(answer), 0.995)), 1e-12)
     if answer.ndim == 3:
         tiles = np.moveaxis(answer, -1, 0)
         sheet = mosaic(tiles, columns=math.ceil(math.sqrt(len(tiles))))
@@ -85,4 +88,4 @@ def _draw_layer(figure: Figure, axes: Axes, name: str, answer: np.ndarray) -> No
     image = axes.imshow(sheet, cmap="coolwarm", vmin=-largest, vmax=largest, aspect="auto")
     axes.set_title(f"{name.split('/')[-1]}: {kind}", fontsize=10)
     axes.set_axis_off()
-    figure.colorbar(image, ax=axes, shrink=0.8)
+    figure.colorbar(image, ax=axes, shrink=0.8, extend="both")

@@ -14,7 +14,7 @@ PLACES, ALIKE, MOST = 4096, 0.95, 128
 def draw(subject: Subject) -> Figure:
     """Per layer: how often each unit is above 0, and the correlations between units."""
     stats = _stats(subject)
-    figure = Figure(figsize=(max(7.0, 3.4 * len(stats)), 6.8), layout="constrained")
+    figure = Figure(figsize=(max(5.5, 3.4 * len(stats)), 6.8), layout="constrained")
     grid = figure.subplots(2, len(stats), squeeze=False)
     for (name, each), (top, bottom) in zip(stats.items(), grid.T, strict=True):
         top.hist(100 * each.on, bins=np.linspace(0, 100, 21), color="C0")

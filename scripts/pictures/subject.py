@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dqnlab import batches
@@ -47,8 +46,12 @@ class Subject(NamedTuple):
             size = len(jax.tree.leaves(inputs)[0])
 
             def of(x: Any) -> Any:  # of these inputs, or of several variants of each
-                copies = len(jax.tree.leaves(x)[0]) // size
-                return forward(params, x, jax.tree.map(lambda c: jnp.tile(c, (copies, 1)), context))
+                if len(jax.tree.leaves(x)[0]) == size:
+                    return forward(params, x, context)
+                variants = jax.tree.map(lambda each: each.reshape(-1, size, *each.shape[1:]), x)
+                # The same noise for each variant, where the net draws any (iqn).
+                outputs = jax.vmap(lambda each: forward(params, each, context))(variants)
+                return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), outputs)
 
             return function(of, inputs)
 

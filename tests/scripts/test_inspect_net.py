@@ -1,0 +1,205 @@
+"""Pictures of nets whose answers are known, and what the command says of mistakes."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from agents import policy, registry
+from agents.presets import preset
+from dqnlab.types import UserError
+from envs.catch import make_catch
+from scripts import inspect_net
+from scripts.pictures import confusion, load, neighbours, stimuli
+from scripts.pictures.mosaic import mosaic
+from scripts.pictures.subject import Subject, find_unit
+from scripts.tasks import digits_mlp, saved
+
+ROOT = Path(__file__).resolve().parents[2]
+FOR_AGENTS = "filters maps stimulus saliency units embedding neighbours adversarial".split()
+
+
+def agent_run(folder: Path, name: str) -> Path:
+    settings = dataclasses.replace(preset(name, "laptop"), hidden=12, num_action_taus=4)
+    spec = make_catch(8).spec
+    agent = registry.make(name, settings, spec)
+    params, net_state = jax.jit(agent.init)(jax.random.PRNGKey(0))
+    policy.write_config(folder, name, settings, spec, {})
+    (folder / "weights").mkdir()
+    policy.save(folder / "weights" / "best.safetensors", params, net_state, 100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def catch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return agent_run(tmp_path_factory.mktemp("catch"), "dqn")
+
+
+def test_the_pictures_of_an_agent_are_written_and_those_it_cannot_have_are_named(
+    catch, tmp_path, capsys
+):
+    args = [str(catch), "--frames", "60", "--out", str(tmp_path)]
+    assert inspect_net.main([*args, "--what", "filters,maps"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "catch, dqn after 100 frames: 60 inputs"
+    assert lines[1:] == [f"{n}: {tmp_path / n}.png" for n in ("filters", "maps")]
+    for name in ("filters", "maps"):
+        image = imread(tmp_path / f"{name}.png")
+        assert min(image.shape[:2]) > 300
+        assert image[..., :3].std() > 0.01
+    with pytest.raises(UserError, match="no picture 'confusion': it is no classifier"):
+        inspect_net.main([*args, "--what", "confusion"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dqn", "c51", "iqn", "noisy", "r2d2"])
+def test_every_kind_of_agent_has_all_pictures(name, tmp_path, capsys):
+    run = agent_run(tmp_path, name)
+    assert inspect_net.main([str(run), "--frames", "60"]) == 0
+    lines = capsys.readouterr().out
+    for picture in FOR_AGENTS:
+        assert f"{picture}: {run / 'inspect' / picture}.png" in lines
+    assert "confusion: none, it is no classifier" in lines
+
+
+def test_frames_of_own_play_come_in_order_with_the_memory_before_them(tmp_path):
+    trained = policy.load(agent_run(tmp_path, "r2d2"))
+    stacks, cores, moments = load.play(trained, 50, seed=3)
+    assert stacks.shape == (50, 10, 5, 1)
+    assert moments[:8].tolist() == [[game, 0] for game in range(8)]
+    assert moments[8:16].tolist() == [[game, 1] for game in range(8)]
+    assert not cores.hidden[:8].any()  # a game begins without memory
+    assert cores.hidden[8:16].any(axis=1).all()
+    # The memory before the second frame is what the net leaves after the first.
+    key = jax.random.PRNGKey(0)
+    core = jax.tree.map(lambda c: jnp.asarray(c[:8]), cores)
+    _, after = trained.agent.q_values(
+        trained.params, trained.net_state, key, jnp.asarray(stacks[:8]), core, False
+    )
+    np.testing.assert_allclose(after.hidden, cores.hidden[8:16], atol=1e-2)  # bfloat16 at most
+    again, _, _ = load.play(trained, 50, seed=3)
+    np.testing.assert_array_equal(again, stacks)
+
+
+def linear(images: np.ndarray, weights: np.ndarray, labels: np.ndarray | None = None) -> Subject:
+    """A subject whose outputs are weighted sums of the pixels."""
+
+    def forward(params, x, context):
+        del context
+        return x.reshape(len(x), -1) @ params["w"]
+
+    outputs = tuple("abcdefgh"[: weights.shape[1]])
+    params = {"w": jnp.asarray(weights)}
+    return Subject("linear", params, forward, images, (), "output", outputs, labels, None, {})
+
+
+def test_the_optimum_of_a_linear_output_exceeds_every_real_input_and_is_its_weights():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0.3, 0.7, (30, 4, 4, 1)).astype(np.float32)
+    weights = rng.normal(size=(16, 2)).astype(np.float32)
+    found = stimuli._optima(linear(images, weights), images, "output", [0, 1], 0, 0.0)
+    real = images.reshape(30, 16) @ weights
+    centre = images.mean(axis=0).ravel()
+    radius = np.linalg.norm(images.reshape(30, 16) - centre, axis=1).max()
+    for index in (0, 1):
+        w = weights[:, index]
+        assert found[index].real_value == pytest.approx(real[:, index].max(), rel=1e-5)
+        best = centre @ w + radius * np.linalg.norm(w)
+        assert real[:, index].max() < found[index].value <= best + 1e-4 * abs(best)
+        np.testing.assert_allclose(found[index].value, best, rtol=0.02)
+    with pytest.raises(UserError, match="output has units 0 to 1; there is no 2"):
+        stimuli._optima(linear(images, weights), images, "output", [2], 0, 0.0)
+
+
+def test_confusions_are_counted():
+    images = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 1, 2]].reshape(-1, 1, 3, 1)
+    subject = linear(images, np.eye(3, dtype=np.float32), labels=np.array([0, 1, 1, 1, 2, 2]))
+    figure = confusion.draw(subject)
+    counts = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+    assert counts == {(0, 0): "1", (0, 1): "1", (1, 1): "2", (1, 2): "1", (2, 2): "1"}
+    assert "2 of 6 wrong (33.33%)" in figure.get_suptitle()
+
+
+def test_neighbours_of_the_same_moment_are_left_out():
+    images = np.random.default_rng(0).random((6, 2, 2, 1), np.float32)
+    moments = np.array([[0, 0], [0, 100], [0, 300], [1, 0], [1, 100], [2, 100]])
+    subject = linear(images, np.zeros((4, 1), np.float32))._replace(moments=moments)
+    assert neighbours._is_apart(subject, 0).tolist() == [False, False, True, True, True, True]
+
+
+def test_a_mosaic_has_every_image_once():
+    tiles = np.arange(5 * 2 * 3).reshape(5, 2, 3)
+    sheet = mosaic(tiles, columns=3)
+    assert sheet.shape == (5, 11)
+    np.testing.assert_array_equal(sheet[3:5, 4:7], tiles[4])
+    assert np.isnan(sheet).sum() == 5 * 11 - 30
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    config = digits_mlp.TASK.defaults
+    splits = digits_mlp.TASK.load(config, 0)
+    net, _ = digits_mlp.TASK.make(config, splits.info)
+    example = splits.train["x"][0]
+    params, net_state = net.init(jax.random.PRNGKey(0), splits.train["x"][:2], True)
+    saved.write(folder, "digits-mlp", config, 0, splits.info, example, {})
+    (folder / "weights").mkdir()
+    weights = folder / "weights" / "best.safetensors"
+    saved.weights.save_net(weights, params, net_state, {})
+    return folder
+
+
+def test_the_pictures_of_a_supervised_net_are_of_its_test_part(digits, tmp_path, capsys):
+    args = [str(digits), "--frames", "50", "--out", str(tmp_path)]
+    assert inspect_net.main([*args, "--what", "filters, confusion"]) == 0
+    assert "digits-mlp, seed 0: 50 inputs" in capsys.readouterr().out
+    subject = load.subject(digits, "best", 50, 0)
+    test = digits_mlp.TASK.load(digits_mlp.TASK.defaults, 0).test
+    assert all((test["x"] == image).all(axis=(1, 2, 3)).any() for image in subject.x)
+    assert subject.names == tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--what", "filter"], "did you mean filters"),
+        (["--what", ","], "--what names no picture"),
+        (["--frames", "1"], "--frames is 1"),
+        (["--checkpoint", "7"], "it has: best"),
+        (["--smooth", "-1"], "--smooth is -1.0"),
+        (["--frames", "9", "--index", "9"], "there are inputs 0 to 8"),
+    ],
+)
+def test_a_mistake_is_named(catch, args, says, tmp_path):
+    with pytest.raises(UserError, match=says):
+        inspect_net.main([str(catch), "--out", str(tmp_path), *args])
+
+
+def test_a_unit_is_found_by_the_end_of_its_layers_name_or_named(digits):
+    subject = load.subject(digits, "best", 4, 0)
+    first = subject.layer_names()[0]
+    assert find_unit(subject, f"{first}:2") == (first, 2)
+    assert find_unit(subject, f"{first.split('/')[-1]}:2") == (first, 2)
+    assert find_unit(subject, "output:7") == ("output", 7)
+    for text, says in (
+        ("conv9:1", f"unknown layer 'conv9': .*{first}"),
+        (f"{first}:x", "'x' is no number of a unit"),
+        (first, "LAYER:INDEX"),
+    ):
+        with pytest.raises(UserError, match=says):
+            find_unit(subject, text)
+
+
+def test_the_command_says_it_in_one_line_with_exit_code_2(tmp_path):
+    command = [sys.executable, "scripts/inspect_net.py", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert str(tmp_path) in done.stderr
