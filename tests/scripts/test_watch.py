@@ -31,11 +31,11 @@ ROOT = Path(__file__).resolve().parents[2]
 INFO = {"actions": ["NOOP", "LEFT"], "checkpoints": ["last", "best"], "has_sticky": True}
 
 
-def save_run(run_dir: Path, game: str, agent_name: str = "dqn") -> Path:
-    """A run folder of an untrained agent with few weights."""
+def save_run(run_dir: Path, game: str, agent_name: str = "dqn", hidden: int = 8) -> Path:
+    """A run folder of an untrained agent."""
     env = envs.make(game, 1)
     env.close()
-    settings = dataclasses.replace(presets.preset(agent_name, "laptop"), hidden=8)
+    settings = dataclasses.replace(presets.preset(agent_name, "laptop"), hidden=hidden)
     agent = registry.make(agent_name, settings, env.spec)
     (run_dir / "weights").mkdir(parents=True)
     policy.write_config(run_dir, agent_name, settings, env.spec, {})
@@ -374,8 +374,9 @@ def run_command(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_five_viewers_get_thirty_moments_a_second_each(breakout):
-    """With the saliency on; two cores with nothing else to do."""
+def test_five_viewers_get_thirty_moments_a_second_each(tmp_path):
+    """The Nature network, saliency on; on two cores with nothing else to do."""
+    run_dir = save_run(tmp_path / "breakout", "Breakout", hidden=512)
 
     async def count(url: str) -> list[float]:
         async def rate() -> float:
@@ -391,7 +392,7 @@ def test_five_viewers_get_thirty_moments_a_second_each(breakout):
 
         return await asyncio.gather(*(rate() for _ in range(5)))
 
-    with watching(breakout) as url:
+    with watching(run_dir) as url:
         rates = asyncio.run(count(url))
     print("moments per second:", [round(rate, 1) for rate in rates])
     assert min(rates) >= 30
