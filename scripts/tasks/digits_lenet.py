@@ -77,7 +77,7 @@ def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
 TASK = Task(
     about="the same digits by a LeNet that sees them shifted, turned and distorted",
     goal="<= 0.9 % error, mean of five stratified 67/33 splits (--seeds 5; RBF-SVM: 1.04)",
-    minutes=8,
+    minutes=5,
     defaults=Config(),
     load=lambda config, seed: digits.load(seed, validation=0.0),
     make=make,
