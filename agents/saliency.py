@@ -41,12 +41,15 @@ def make(agent: Agent, method: str = "gradient") -> Saliency:
         actions, num_frames = jnp.asarray(action), len(frames)
 
         def chosen(x: Array) -> Array:  # [P * B, ...] -> [P * B]
-            copies = len(x) // num_frames
-            memory = jax.tree.map(lambda each: jnp.concatenate([each] * copies), core)
-            key = jax.random.PRNGKey(0)
-            q, _ = agent.q_values(params, net_state, key, x, memory, False)
-            index = jnp.tile(actions, copies)[:, None]
-            return jnp.take_along_axis(q, index, axis=1)[:, 0]
+            # The same key for each of the P variants: a net that draws at random (iqn its quantile
+            # fractions) must differ by what was changed only.
+            def q_values(each: Array) -> Array:
+                key = jax.random.PRNGKey(0)
+                return agent.q_values(params, net_state, key, each, core, False)[0]
+
+            q = jax.vmap(q_values)(x.reshape(-1, num_frames, *x.shape[1:]))
+            index = jnp.broadcast_to(actions[None, :, None], (*q.shape[:2], 1))
+            return jnp.take_along_axis(q, index, axis=2).reshape(-1)
 
         if method == "gradient":
             return saliency.heat(saliency.gradient(chosen, frames), smooth=frames.shape[1] / 60)

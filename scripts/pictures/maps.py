@@ -64,11 +64,17 @@ def _answers(subject: Subject, index: int) -> dict[str, np.ndarray]:
         return {name: layer.output for name, layer in found.items()}
 
     found = subject.run(outputs, x, context)
-    answers = {name: np.asarray(found[name], np.float32)[0] for name in subject.layer_names()}
+    answers = {name: _only(np.asarray(found[name], np.float32)) for name in subject.layer_names()}
     last = list(answers)[-1]
     if subject.names is not None and answers[last].size == len(subject.names):
         del answers[last]  # the outputs themselves, which are shown with their names
     return answers
+
+
+def _only(answer: np.ndarray) -> np.ndarray:
+    """Without the axis of the batch of one: the first, or of sequences [T, B, U] the second."""
+    is_sequence = len(answer) > 1 and answer.ndim > 2 and answer.shape[1] == 1
+    return answer[:, 0] if is_sequence else answer[0]
 
 
 def _draw_layer(figure: Figure, axes: Axes, name: str, answer: np.ndarray) -> None:
@@ -78,6 +84,9 @@ def _draw_layer(figure: Figure, axes: Axes, name: str, answer: np.ndarray) -> No
         tiles = np.moveaxis(answer, -1, 0)
         sheet = mosaic(tiles, columns=math.ceil(math.sqrt(len(tiles))))
         kind = f"{len(tiles)} maps of {tiles.shape[1]} x {tiles.shape[2]}"
+    elif answer.ndim == 2:
+        sheet = answer.T
+        kind = f"{answer.shape[1]} units (down) over {len(answer)} steps"
     else:
         flat = answer.reshape(-1)
         columns = math.ceil(math.sqrt(flat.size))
