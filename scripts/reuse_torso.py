@@ -33,7 +33,7 @@ from scripts import startup, supervised, train_dqn, train_supervised
 from scripts.tasks import pong_state
 
 # The recording of the task pong-state; its games to validate and to test on stay unseen.
-FRAMES = "--games Pong --stack 4 --episodes 40 --frames 300 --num-test 6".split()
+FRAMES = "--games Pong --stack 4 --episodes 40 --frames 300 --num-test 6 --no-beside-pca".split()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import optax
 
 from dqnlab import fit, train
 from dqnlab.layers.conv import Conv2D
-from dqnlab.nets.torso import NatureTorso
+from dqnlab.nets.torso import NatureTorso, unit_scale
 from dqnlab.train import LossAux
 from dqnlab.types import Array, Params, PyTree
 
@@ -98,11 +98,15 @@ class FrameAutoencoder(hk.Module):
 
     The way back: dense to 7 x 7, each place repeated to 21 x 21, two 3 x 3 convolutions, and 4 x 4
     pixels out of each place's channels. No transposed convolution: it would leave a chequerboard.
+
+    `beside_pca` puts both ways beside those of principal components, which stay as they are: the
+    net starts as PCA (see `principal`) and learns what a linear code misses.
     """
 
-    def __init__(self, code_size: int, name: str | None = None):
+    def __init__(self, code_size: int, *, beside_pca: bool = False, name: str | None = None):
         super().__init__(name=name)
         self._code_size = code_size
+        self._beside_pca = beside_pca
 
     def __call__(self, frames: Array) -> Reconstruction:
         """uint8[B, 84, 84, K] -> pixels in 0..1 [B, 84, 84, K] and the code."""
@@ -110,14 +114,45 @@ class FrameAutoencoder(hk.Module):
         if (height, width) != (84, 84):
             raise ValueError(f"the frame autoencoder takes [B, 84, 84, K], not {frames.shape}")
         features = NatureTorso(name="nature_torso")(frames)
-        code = hk.Linear(self._code_size, name="code")(features)
+        # Beside PCA both ways begin with nothing to add.
+        init = jnp.zeros if self._beside_pca else None
+        code = hk.Linear(self._code_size, w_init=init, name="code")(features)
+        if self._beside_pca:
+            size = frames[0].size
+            basis = hk.get_parameter("basis", (size, self._code_size), init=jnp.zeros)
+            linear = unit_scale(frames, jnp.float32) - self._background(frames.shape)
+            code = code + linear.reshape(batch, -1) @ jax.lax.stop_gradient(basis)
         x = jax.nn.relu(hk.Linear(7 * 7 * 32, name="spread")(code)).reshape(batch, 7, 7, 32)
         x = jnp.repeat(jnp.repeat(x, 3, axis=1), 3, axis=2)
         x = jax.nn.relu(Conv2D(32, 3)(x))
-        x = Conv2D(16 * channels, 3)(x).reshape(batch, 21, 21, 4, 4, channels)
+        x = Conv2D(16 * channels, 3, w_init=init)(x).reshape(batch, 21, 21, 4, 4, channels)
         x = x.transpose(0, 1, 3, 2, 4, 5).reshape(frames.shape)
-        background = hk.get_parameter("background", (height, width, channels), init=jnp.zeros)
-        return Reconstruction(x + background[None], code)
+        if self._beside_pca:
+            back = hk.get_parameter("basis_back", (self._code_size, size), init=jnp.zeros)
+            x = x + (code @ jax.lax.stop_gradient(back)).reshape(frames.shape)
+        return Reconstruction(x + self._background(frames.shape), code)
+
+    def _background(self, shape: tuple[int, ...]) -> Array:
+        background = hk.get_parameter("background", shape[1:], init=jnp.zeros)
+        background = jax.lax.stop_gradient(background) if self._beside_pca else background
+        return jnp.broadcast_to(background, shape)
+
+
+def principal(params: Params, mean: np.ndarray, basis: np.ndarray, scale: np.ndarray) -> Params:
+    """Parameters of a FrameAutoencoder `beside_pca` that then is PCA, its code of unit variance.
+
+    Args:
+      mean: [D] pixels in 0..1, with D = 84 * 84 * K.
+      basis: [code, D], orthonormal rows.
+      scale: [code], standard deviations along them.
+    """
+    (name,) = (module for module, own in params.items() if "basis" in own)
+    own = {
+        "background": jnp.asarray(mean).reshape(params[name]["background"].shape),
+        "basis": jnp.asarray(basis.T / scale[None]),
+        "basis_back": jnp.asarray(basis * scale[:, None]),
+    }
+    return {**params, name: own}
 
 
 def squared_error(

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from dqnlab.nets import autoencoder
 from dqnlab.nets.autoencoder import FrameAutoencoder, Reconstruction
 from dqnlab.objective import Loss, supervised
-from dqnlab.types import Array
+from dqnlab.types import Array, Params
 from envs import datasets
 from scripts.tasks import pictures, task
 from scripts.tasks.task import Splits, Task, Trained
@@ -40,6 +40,8 @@ class Config(task.Config):
     """The last so many of them are tested on."""
     frames: int = 150
     """Kept of an episode, one in four agent steps."""
+    beside_pca: bool = True
+    """Start as PCA and learn what it misses; else from nothing, with background and all."""
     stack: int = 1
     """Frames in an observation; 4 as agents see them."""
 
@@ -56,7 +58,7 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
     """The DQN's torso down to the code; squared error of pixels in 0..1."""
 
     def forward(x: Array, is_training: bool) -> Reconstruction:
-        return FrameAutoencoder(config.code)(x)
+        return FrameAutoencoder(config.code, beside_pca=config.beside_pca)(x)
 
     def criterion(outputs: Reconstruction, batch: Any) -> tuple[Array, dict[str, Array]]:
         pixels = batch["x"].astype(jnp.float32) / 255
@@ -67,11 +69,19 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
     return net, supervised(net, criterion)
 
 
+def start(config: Config, splits: Splits, seed: int, params: Params) -> Params:
+    """PCA of the training part, where the net stands beside it."""
+    if not config.beside_pca:
+        return params
+    pca = _pca(config, _flat(splits.train))
+    scale = np.sqrt(pca.explained_variance_)
+    return autoencoder.principal(params, pca.mean_, pca.components_, scale)
+
+
 def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
     """Mean squared error of a pixel on unseen episodes, and that of PCA with a code as large."""
-    flat = [part["x"].reshape(len(part["x"]), -1) for part in (splits.train, splits.test)]
-    train, test = (part.astype(np.float32) / 255 for part in flat)
-    pca = PCA(trained.config.code, svd_solver="randomized", random_state=0).fit(train)
+    train, test = _flat(splits.train), _flat(splits.test)
+    pca = _pca(trained.config, train)
     linear = pca.inverse_transform(pca.transform(test))
     outputs = trained.predict(splits.test["x"]).x.reshape(test.shape)
     chosen = np.linspace(0, len(test) - 1, SHOWN).astype(int)
@@ -84,6 +94,14 @@ def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
     return {"test_mse": ours, "pca_mse": theirs, "mean_frame_mse": none, "ratio": ours / theirs}
 
 
+def _flat(part: dict[str, Any]) -> np.ndarray:
+    return part["x"].reshape(len(part["x"]), -1).astype(np.float32) / 255
+
+
+def _pca(config: Config, x: np.ndarray) -> PCA:
+    return PCA(config.code, svd_solver="randomized", random_state=0).fit(x)
+
+
 TASK = Task(
     about="Atari frames through a code of 16 numbers: convolutional autoencoder",
     goal="a lower squared error on unseen episodes than PCA with 16 components",
@@ -92,4 +110,5 @@ TASK = Task(
     load=load,
     make=make,
     report=report,
+    start=start,
 )

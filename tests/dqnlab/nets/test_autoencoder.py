@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 
 from dqnlab.nets import autoencoder
 from dqnlab.nets.autoencoder import DenseAutoencoder, FrameAutoencoder, Reconstruction
@@ -81,6 +82,20 @@ def test_frames_come_back_in_their_shape():
     assert out.x.shape == (2, 84, 84, 3)
     assert out.code.shape == (2, 7)
     assert params["frame_autoencoder/nature_torso/conv2_d"]["w"].shape == (8, 8, 3, 32)
+
+
+def test_beside_pca_it_starts_as_pca():
+    frames = np.random.default_rng(0).integers(0, 255, (40, 84, 84, 1), np.uint8)
+    x = frames.reshape(40, -1).astype(np.float32) / 255
+    pca = PCA(3).fit(x)
+    net = hk.transform(lambda x: FrameAutoencoder(3, beside_pca=True)(x))
+    params = net.init(jax.random.PRNGKey(0), frames)
+    scale = np.sqrt(pca.explained_variance_)
+    params = autoencoder.principal(params, pca.mean_, pca.components_, scale)
+    out = net.apply(params, None, frames)
+    expected = pca.inverse_transform(pca.transform(x))
+    np.testing.assert_allclose(out.x.reshape(40, -1), expected, atol=1e-4)
+    np.testing.assert_allclose(out.code.std(axis=0, ddof=1), 1, rtol=1e-3)
 
 
 def test_other_frames_are_an_error():
