@@ -30,7 +30,7 @@ def draw(subject: Subject) -> Figure:
     for row, (axes, index) in enumerate(zip(grid, chosen, strict=True)):
         image = picture(images[index])
         for column, title in enumerate((where(subject, index), *MAPS)):
-            brightest = (2 if column else 1) * image.max()  # heat lies over a darker picture
+            brightest = (2 if column else 1) * float(image.max())  # heat lies over a darker picture
             axes[column].imshow(image, cmap="gray", vmin=0, vmax=brightest)
             axes[column].set_axis_off()
             if column:

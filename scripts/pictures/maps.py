@@ -72,9 +72,13 @@ def _answers(subject: Subject, index: int) -> dict[str, np.ndarray]:
 
 
 def _only(answer: np.ndarray) -> np.ndarray:
-    """Without the axis of the batch of one: the first, or of sequences [T, B, U] the second."""
-    is_sequence = len(answer) > 1 and answer.ndim > 2 and answer.shape[1] == 1
-    return answer[:, 0] if is_sequence else answer[0]
+    """Without the batch's axis, of length 1: the first, of sequences [T, B, U] the second.
+
+    [T * B, U], all steps of a sequence or all quantile fractions at once, has none to remove.
+    """
+    if len(answer) == 1:
+        return answer[0]
+    return answer[:, 0] if answer.ndim > 2 and answer.shape[1] == 1 else answer
 
 
 def _draw_layer(figure: Figure, axes: Axes, name: str, answer: np.ndarray) -> None:
@@ -86,7 +90,7 @@ def _draw_layer(figure: Figure, axes: Axes, name: str, answer: np.ndarray) -> No
         kind = f"{len(tiles)} maps of {tiles.shape[1]} x {tiles.shape[2]}"
     elif answer.ndim == 2:
         sheet = answer.T
-        kind = f"{answer.shape[1]} units (down) over {len(answer)} steps"
+        kind = f"{answer.shape[1]} units (down), {len(answer)} steps"
     else:
         flat = answer.reshape(-1)
         columns = math.ceil(math.sqrt(flat.size))

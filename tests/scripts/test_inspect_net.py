@@ -16,7 +16,7 @@ from agents.presets import preset
 from dqnlab.types import UserError
 from envs.catch import make_catch
 from scripts import inspect_net
-from scripts.pictures import confusion, load, neighbours, stimuli
+from scripts.pictures import attribution, confusion, load, neighbours, stimuli
 from scripts.pictures.mosaic import mosaic
 from scripts.pictures.subject import Subject, find_unit
 from scripts.tasks import digits_mlp, saved
@@ -115,6 +115,19 @@ def test_the_optimum_of_a_linear_output_exceeds_every_real_input_and_is_its_weig
         np.testing.assert_allclose(found[index].value, best, rtol=0.02)
     with pytest.raises(UserError, match="output has units 0 to 1; there is no 2"):
         stimuli._optima(linear(images, weights), images, "output", [2], 0, 0.0)
+
+
+def test_saliency_is_drawn_where_the_output_looks():
+    images = np.full((4, 6, 6, 1), 200, np.uint8)
+    images[:, 2, 4] = 0  # a flat image stays what it is when it is blurred
+    weights = np.zeros((36, 2), np.float32)
+    weights[2 * 6 + 4, 0] = 5.0
+    figure = attribution.draw(linear(images, weights))
+    heats = [axes.images[1].get_array() for axes in figure.axes if len(axes.images) == 2]
+    assert len(heats) == 4 * len(attribution.MAPS)
+    assert all(np.unravel_index(heat.argmax(), heat.shape) == (2, 4) for heat in heats)
+    shown = figure.axes[1].images[0]
+    assert shown.get_clim() == (0, 400)  # the heat lies over a picture half as bright
 
 
 def test_confusions_are_counted():
