@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import haiku as hk
-import jax
+import jax.numpy as jnp
 import numpy as np
 
+from dqnlab import objective
 from dqnlab.layers.lstm import chrono
 from dqnlab.layers.recurrent import orthogonal
 from dqnlab.nets.sequence import Reader
 from dqnlab.objective import Loss
-from dqnlab.train import LossAux
 from dqnlab.types import Array, UserError
 from scripts.tasks import task
 from scripts.tasks.task import Splits, Task, Trained
@@ -69,16 +69,12 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
             outputs[name] = net(x)[:, 0]
         return outputs
 
+    def criterion(outputs: Any, batch: Any) -> tuple[Array, dict[str, Array]]:
+        errors = {name: jnp.mean((each - batch["y"]) ** 2) for name, each in outputs.items()}
+        return sum(errors.values()), errors
+
     net = hk.transform_with_state(forward)
-
-    def loss(
-        params: Any, net_state: Any, key: Array, batch: Any, is_training: bool
-    ) -> tuple[Array, LossAux]:
-        outputs, net_state = net.apply(params, net_state, key, batch["x"], is_training)
-        errors = jax.tree.map(lambda out: ((out - batch["y"]) ** 2).mean(), outputs)
-        return sum(errors.values()), LossAux(net_state, errors)
-
-    return net, loss
+    return net, objective.supervised(net, criterion)
 
 
 def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from scipy.stats import spearmanr
 from dqnlab import batches, fit, objective, optim, preprocess, train
 from dqnlab.nets.sequence import Tagger
 from dqnlab.objective import Loss
-from dqnlab.train import LossAux
 from dqnlab.types import Array
 from scripts.tasks import embeddings, prose, task
 from scripts.tasks.task import Splits, Task, Trained
@@ -121,14 +120,11 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
         )[..., 0]
     )
 
-    def loss(
-        params: Any, net_state: Any, key: Array, batch: Any, is_training: bool
-    ) -> tuple[Array, LossAux]:
-        scores, net_state = net.apply(params, net_state, key, batch["x"], is_training)
+    def criterion(scores: Array, batch: Any) -> tuple[Array, dict[str, Array]]:
         errors = jnp.where(batch["scored"], jnp.abs(scores - batch["y"]), 0.0)
-        return errors.sum() / batch["scored"].sum(), LossAux(net_state, {})
+        return errors.sum() / batch["scored"].sum(), {}
 
-    return net, loss
+    return net, objective.supervised(net, criterion)
 
 
 def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Dates as people write them, day first, into DD/MM/YYYY, by an encoder-decoder with attention."""
 
 import dataclasses
-import datetime
 import functools
 from pathlib import Path
 from typing import Any
@@ -10,24 +9,15 @@ import haiku as hk
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-import optax
 
-from dqnlab import batches, preprocess, text
+from dqnlab import batches, objective, preprocess, text
 from dqnlab.nets.seq2seq import Seq2Seq
 from dqnlab.objective import Loss
-from dqnlab.train import LossAux
 from dqnlab.types import Array, UserError
-from scripts.tasks import task
+from scripts.tasks import dates, task
 from scripts.tasks.task import Splits, Task, Trained
 
 DIGITS = [0, 1, 3, 4, 6, 7, 8, 9]  # of DD/MM/YYYY
-LONGEST = 40  # characters of a source
-ORDINALS = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd", 31: "st"}
-# Python's formats after {ordinal}; years of two digits are 1970 to 2069. Always day, month, year.
-FORMATS = (
-    "%d/%m/%Y|%d.%m.%y|%d-%m-%Y|%d %b %Y|%d %B %Y|%a %d %b '%y|%A, %d %B %Y|%d. %B %y|"
-    "%A the {ordinal} of %B, %Y|{ordinal} of %B %Y|{ordinal} %b %y|the {ordinal} of %b '%y"
-).split("|")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,26 +35,15 @@ class Config(task.Config):
     """Dates to learn from, each written once; 2,000 others are the test part."""
 
 
-def write(date: datetime.date, form: str) -> str:
-    """A date in one of FORMATS; days and months lose their leading zero where a space follows."""
-    ordinal = f"{date.day}{ORDINALS.get(date.day, 'th')}"
-    written = date.strftime(form.format(ordinal=ordinal))
-    return written.replace(" 0", " ").removeprefix("0") if " " in written else written
-
-
 def load(config: Config, seed: int) -> Splits:
     """Dates from 1970 to 2069; those of the test part appear nowhere in the training part."""
-    rng, first = np.random.default_rng(seed), datetime.date(1970, 1, 1)
-    days = rng.permutation(36_525)[: config.dates + 2000]
-    dates = [first + datetime.timedelta(int(day)) for day in days]
-    sources = [write(date, FORMATS[rng.integers(len(FORMATS))]) for date in dates]
-    targets = [date.strftime("%d/%m/%Y") for date in dates]
+    sources, targets = dates.pairs(config.dates + 2000, np.random.default_rng(seed))
     info = {"source": text.vocabulary("".join(sources)), "target": text.vocabulary("0123456789/")}
     encoded = [text.encode(source, info["source"]) for source in sources]
-    source, mask = preprocess.pad_and_mask(encoded, LONGEST)
+    source, mask = preprocess.pad_and_mask(encoded, dates.LONGEST)
     y = np.stack([text.encode(t, info["target"]) for t in targets])
     data = {"x": {"source": source, "mask": mask, "target": y}, "y": y}
-    parts = [batches.take(data, rows) for rows in np.split(np.arange(len(days)), [config.dates])]
+    parts = [batches.take(data, rows) for rows in np.split(np.arange(len(y)), [config.dates])]
     return Splits(parts[0], None, parts[1], info)
 
 
@@ -78,14 +57,10 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
         lambda x, is_training: _net(config, info)(x["source"], x["mask"], x["target"])
     )
 
-    def loss(
-        params: Any, net_state: Any, key: Array, batch: Any, is_training: bool
-    ) -> tuple[Array, LossAux]:
-        (logits, _), net_state = net.apply(params, net_state, key, batch["x"], is_training)
-        value = optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"]).mean()
-        return value, LossAux(net_state, {})
+    def criterion(outputs: Any, batch: Any) -> tuple[Array, dict[str, Array]]:
+        return objective.classification(outputs[0], batch)
 
-    return net, loss
+    return net, objective.supervised(net, criterion)
 
 
 def translate(trained: Trained, source: np.ndarray, mask: np.ndarray) -> tuple[Any, Any]:
@@ -137,10 +112,10 @@ class Sample:
 
 def sample(trained: Trained, args: Sample) -> str:
     """The date as DD/MM/YYYY."""
-    if not 1 <= len(args.date) <= LONGEST:
-        raise UserError(f"--date has {len(args.date)} characters; allowed: 1 to {LONGEST}")
+    if not 1 <= len(args.date) <= dates.LONGEST:
+        raise UserError(f"--date has {len(args.date)} characters; allowed: 1 to {dates.LONGEST}")
     read = text.encode(args.date, trained.info["source"], "--date")
-    source, mask = preprocess.pad_and_mask([read], LONGEST)
+    source, mask = preprocess.pad_and_mask([read], dates.LONGEST)
     return text.decode(translate(trained, source, mask)[0][0], trained.info["target"])
 
 

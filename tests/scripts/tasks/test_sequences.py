@@ -9,7 +9,17 @@ import pytest
 
 from dqnlab import text
 from dqnlab.types import UserError
-from scripts.tasks import adding, char_rnn, embeddings, prose, sentence_score, tagger, translation
+from scripts.tasks import (
+    adding,
+    char_rnn,
+    dates,
+    embeddings,
+    prose,
+    sentence_score,
+    source_tags,
+    tagger,
+    translation,
+)
 
 
 def test_a_texts_chunks_are_inputs_one_character_ahead_of_their_targets(tmp_path):
@@ -35,7 +45,9 @@ def test_the_language_model_says_what_is_wrong_with_its_file(tmp_path):
 
 def test_tags_are_those_of_the_tokenizer():
     source = 'if x2 == 10:  # no\n    y = "a b"\n'
-    runs = [(tagger.TAGS[k], len(list(g))) for k, g in itertools.groupby(tagger.tags(source))]
+    runs = [
+        (source_tags.TAGS[k], len(list(g))) for k, g in itertools.groupby(source_tags.tags(source))
+    ]
     space = ("space", 1)
     assert runs == [
         *[("keyword", 2), space, ("name", 2), space, ("operator", 2), space, ("number", 2)],
@@ -53,12 +65,12 @@ def test_windows_of_source_begin_lines_and_come_from_other_files_than_the_tests(
         tagger.load(dataclasses.replace(config, windows=1_000_000), seed=0)
 
 
-@pytest.mark.parametrize("form", translation.FORMATS)
+@pytest.mark.parametrize("form", dates.FORMATS)
 def test_dates_are_written_day_first_and_fit(form):
-    longest = translation.write(datetime.date(2027, 9, 22), form)  # a Wednesday in September
-    assert len(longest) <= translation.LONGEST
+    longest = dates.write(datetime.date(2027, 9, 22), form)  # a Wednesday in September
+    assert len(longest) <= dates.LONGEST
     for date in (datetime.date(2028, 3, 4), datetime.date(1979, 11, 23)):
-        written = translation.write(date, form)
+        written = dates.write(date, form)
         day, year = written.index(str(date.day)), written.rindex(date.strftime("%y"))
         assert day < year
         assert "04" not in written or " " not in written
@@ -66,9 +78,9 @@ def test_dates_are_written_day_first_and_fit(form):
 
 def test_dates_by_hand():
     date = datetime.date(2028, 3, 3)
-    assert translation.write(date, "%A the {ordinal} of %B, %Y") == "Friday the 3rd of March, 2028"
-    assert translation.write(date, "%d. %B %y") == "3. March 28"
-    assert translation.write(date, "%d/%m/%Y") == "03/03/2028"
+    assert dates.write(date, "%A the {ordinal} of %B, %Y") == "Friday the 3rd of March, 2028"
+    assert dates.write(date, "%d. %B %y") == "3. March 28"
+    assert dates.write(date, "%d/%m/%Y") == "03/03/2028"
 
 
 def test_no_test_date_is_a_training_date():
