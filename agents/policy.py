@@ -15,7 +15,7 @@ import numpy as np
 
 from agents import registry
 from agents.agent import Agent
-from agents.settings import Settings
+from agents.settings import Settings, check
 from dqnlab import records, run_folder, weights
 from dqnlab.types import Array, EnvSpec, Params, PyTree, UserError
 
@@ -96,6 +96,8 @@ def load(run_dir: str | Path, which: str = "best") -> Policy:
     where = str(run_dir / run_folder.CONFIG)
     settings = records.load(Settings, config["settings"], where)
     spec = records.load(EnvSpec, config["spec"], where)
+    check(settings)
+    _check_spec(spec, where)
     agent = registry.make(config["agent"], settings, spec)
     path = weights_path(run_dir, which)
     tree, meta = weights.load_weights(path)
@@ -141,3 +143,14 @@ def _check_same(expected: PyTree, saved: PyTree, what: str) -> None:
             f"{what} does not fit its config.json: {k} is {theirs.get(k, 'missing')}, "
             f"expected {ours.get(k, 'nothing')} ({len(different)} differences)"
         )
+
+
+def _check_spec(spec: EnvSpec, where: str) -> None:
+    # A config.json may come from anywhere: what no game looks like must not reach the network.
+    sizes = {"num_actions": spec.num_actions, "stack": spec.stack, "frame_skip": spec.frame_skip}
+    sizes |= {f"obs_shape[{axis}]": size for axis, size in enumerate(spec.obs_shape)}
+    for name, size in sizes.items():
+        if not 1 <= size < 2**31:
+            raise UserError(f"{where}: {name} is {size}; it must be at least 1")
+    if spec.obs_dtype not in ("uint8", "float32"):
+        raise UserError(f"{where}: obs_dtype is {spec.obs_dtype!r}; it must be uint8 or float32")

@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import io
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,26 @@ def test_any_changed_config_is_read_or_refused(run_dir: Path, data: st.DataObjec
     finally:
         (run_dir / "config.json").write_text(json.dumps(original))
     assert is_clean(policy.load, run_dir)
+
+
+def test_every_single_value_of_a_config_may_be_absurd(run_dir: Path):
+    original = json.loads((run_dir / "config.json").read_bytes())
+    absurd = {
+        int: [-1, 0, 10**12, 2**70],
+        float: [-1.0, 0.0, math.nan, 1e308],
+        str: ["", "nope"],
+        list: [[], [0], [-1], [10**9], [10**6, 10**6]],
+    }
+    refused = 0
+    for part in ("settings", "spec"):
+        for name, value in original[part].items():
+            for other in absurd.get(type(value), [1, -1, None]):
+                changed = copy.deepcopy(original)
+                changed[part][name] = other
+                (run_dir / "config.json").write_text(json.dumps(changed))
+                refused += not is_clean(policy.load, run_dir)
+    (run_dir / "config.json").write_text(json.dumps(original))
+    assert refused > 100
 
 
 @settings(max_examples=MANY, **RELAXED)
