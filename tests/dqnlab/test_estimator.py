@@ -14,7 +14,9 @@ SMALL = {"hidden": (32,), "epochs": 100, "learning_rate": 0.01}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("estimator", [Classifier(**SMALL), Regressor(**SMALL)])
+@pytest.mark.parametrize(
+    "estimator", [Classifier(**SMALL), Regressor(**SMALL)], ids=["classifier", "regressor"]
+)
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's own checks warn on purpose
 def test_scikit_learns_own_checks_pass(estimator):
     check_estimator(estimator)
