@@ -72,6 +72,8 @@ def test_padding_does_not_change_the_scorers_loss():
         "scored": scored[:, :4],
     }
     params, state = net.init(jax.random.PRNGKey(0), batch["x"], False)
-    values = [loss(params, state, None, each, False)[0] for each in (batch, other, short)]
+    values = [
+        loss(params, state, jax.random.PRNGKey(0), each, False)[0] for each in (batch, other, short)
+    ]
     assert jnp.isfinite(values[0])
     np.testing.assert_allclose(values[1:], values[0], rtol=1e-5)
