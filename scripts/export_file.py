@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import jax
 from jax import export
 
+from dqnlab.types import UserError
 from scripts import extras
 from scripts.predictor import Predictor
 
@@ -60,10 +61,17 @@ def pack(net: Predictor) -> bytes:
 
 
 def to_stablehlo(net: Predictor, platforms: tuple[str, ...], **options: object) -> export.Exported:
-    """The computation for any number of inputs B, lowered for each platform."""
+    """The computation for any number of inputs B, lowered for each platform.
+
+    Raises UserError for a net that is written for a known number only.
+    """
     (batch,) = export.symbolic_shape("B")
     inputs = jax.ShapeDtypeStruct((batch, *net.shape), net.dtype)
-    return export.export(jax.jit(net.predict), platforms=platforms, **options)(inputs)
+    try:
+        return export.export(jax.jit(net.predict), platforms=platforms, **options)(inputs)
+    except (TypeError, jax.errors.InconclusiveDimensionOperation) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"this net does not export for any number of inputs: {reason}") from error
 
 
 @contextlib.contextmanager

@@ -37,8 +37,8 @@ def load(run_dir: Path, checkpoint: str) -> Predictor:
         from scripts.tasks import saved  # only now: all tasks with their data take seconds
 
         return of_task(saved.load(run_dir, checkpoint))
-    agent = policy.read_config(run_dir)["agent"]
-    return of_agent(policy.load(run_dir, checkpoint), agent)
+    trained = policy.load(run_dir, checkpoint)
+    return of_agent(trained, config["agent"])
 
 
 def of_agent(trained: Policy, name: str) -> Predictor:
@@ -85,27 +85,42 @@ def of_task(trained: Trained) -> Predictor:
             f"{trained.task} takes several inputs ({', '.join(trained.x)}); only nets of one input "
             "can be exported or served"
         )
-    classes = tuple(map(str, trained.info.get("classes", ())))
+    labels = tuple(map(str, trained.info.get("classes", ())))
 
-    def predict(x: Array) -> dict[str, Array]:
-        outputs = trained.apply(x)
-        if not classes:
-            return {"outputs": outputs}
-        chosen = jnp.argmax(outputs, axis=-1).astype(jnp.int32)
-        return {"logits": outputs, "probabilities": jax.nn.softmax(outputs), "class": chosen}
+    def outputs_of(x: Array) -> dict[str, Array]:
+        return _named(trained.apply(x, jax.random.PRNGKey(0)))
 
+    def classify(x: Array) -> dict[str, Array]:
+        logits = outputs_of(x)["outputs"]
+        chosen = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits), "class": chosen}
+
+    three = jax.ShapeDtypeStruct((3, *trained.x.shape), trained.x.dtype)
+    like = jax.eval_shape(outputs_of, three)
+    for name, each in like.items():
+        if each.shape[:1] != (3,):
+            raise UserError(f"{trained.task}: {name} is not one row per input: {each.shape}")
+    is_classifier = set(like) == {"outputs"} and like["outputs"].shape[-1] == len(labels)
+    predict = classify if is_classifier else outputs_of
     meanings = {
-        "outputs": "what the net computes, see the task",
         "logits": "unnormalised log-probability of each class",
         "probabilities": "of each class",
         "class": "index of the most probable one",
     }
-    names = jax.eval_shape(predict, jax.ShapeDtypeStruct((1, *trained.x.shape), trained.x.dtype))
+    names = jax.eval_shape(predict, three)
     about = {
         "kind": "supervised",
         "task": trained.task,
         "info": trained.info,
         "input": "as in the task's data",
-        "outputs": {name: meanings[name] for name in names},
+        "outputs": {name: meanings.get(name, "of the net, see the task") for name in names},
     }
-    return Predictor(predict, trained.x.shape, str(trained.x.dtype), classes, about)
+    return Predictor(predict, trained.x.shape, str(trained.x.dtype), labels, about)
+
+
+def _named(outputs: Any) -> dict[str, Array]:
+    """The arrays of a net's outputs by name: `outputs` where there is only one."""
+    leaves = jax.tree_util.tree_leaves_with_path(outputs)
+    if len(leaves) == 1:
+        return {"outputs": leaves[0][1]}
+    return {jax.tree_util.keystr(path, simple=True, separator="."): x for path, x in leaves}

@@ -112,7 +112,7 @@ def make_player(
     load = functools.partial(policy.load, options.run_dir)
     info = {
         "game": trained.spec.game,
-        "agent": policy.read_config(options.run_dir)["agent"],
+        "agent": config["agent"],
         "actions": list(trained.spec.action_meanings),
         "checkpoints": checkpoints,
         "speeds": list(SPEEDS),
