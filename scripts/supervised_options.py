@@ -103,7 +103,19 @@ def _check(options: Options[Any]) -> None:
     ):
         if value is not None and not value >= least:
             raise UserError(f"--{flag} is {value}; at least {least}")
+    if options.seed + options.seeds > 2**32:
+        raise UserError(f"--seed is {options.seed}; with --seeds it must stay below 2**32")
+    _check_net(config)
     schedules.make(config.schedule, config.learning_rate, 1)
     optim.make(config.optimizer, config.learning_rate)
     if config.max_grad_norm is not None and not config.max_grad_norm > 0:
         raise UserError(f"--max-grad-norm is {config.max_grad_norm}; above 0, or None")
+
+
+def _check_net(config: Any) -> None:
+    # What tasks call alike: units and rates of dropout.
+    sizes = getattr(config, "hidden", ())
+    if any(size < 1 for size in (sizes if isinstance(sizes, tuple) else (sizes,))):
+        raise UserError(f"--hidden is {sizes}; at least 1 unit in each layer")
+    if not 0 <= (rate := getattr(config, "dropout", 0.0)) < 1:
+        raise UserError(f"--dropout is {rate}; a share in 0..1, and not 1 itself")

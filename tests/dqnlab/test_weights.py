@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from dqnlab import weights
 from dqnlab.checkpoint import CheckpointError, load_weights, save_weights
 
 PARAMS = {
@@ -107,3 +108,18 @@ def test_writing_replaces_in_one_step(tmp_path: Path, monkeypatch: pytest.Monkey
         save_weights(path, PARAMS, {"n": "2"})
     assert load_weights(path)[1] == {"n": "1"}
     assert os.listdir(tmp_path) == ["w"]
+
+
+def test_a_net_comes_back_with_its_state_and_another_net_is_named(tmp_path):
+    params = {"linear": {"w": np.ones((2, 3), np.float32), "b": np.zeros(3, np.float32)}}
+    state = {"norm/~/mean": {"average": np.full(3, 0.5, np.float32), "counter": np.int32(7)}}
+    weights.save_net(tmp_path / "net", params, state, {"epoch": "4"})
+    params_again, state_again, meta = weights.load_net(tmp_path / "net", (params, state))
+    assert meta == {"epoch": "4"}
+    np.testing.assert_array_equal(params_again["linear"]["w"], params["linear"]["w"])
+    assert state_again["norm/~/mean"]["counter"] == 7
+    wider = {"linear": {"w": np.ones((2, 4), np.float32), "b": np.zeros(4, np.float32)}}
+    with pytest.raises(CheckpointError, match=r"another net: params:linear\|b is float32\[3\]"):
+        weights.load_net(tmp_path / "net", (wider, state))
+    with pytest.raises(CheckpointError, match=r"expected nothing \(2 differences\)"):
+        weights.load_net(tmp_path / "net", (params, {}))
