@@ -52,11 +52,19 @@ class Policy(NamedTuple):
         return jnp.argmax(self.q_values(frames), axis=-1).astype(jnp.int32)
 
 
-def save(path: Path, params: Params, net_state: PyTree, agent_steps: int) -> None:
-    """Write what `load` needs beside config.json: weights in safetensors, no code."""
+def save(
+    path: Path, params: Params, net_state: PyTree, agent_steps: int, spec: EnvSpec | None = None
+) -> None:
+    """Write what `load` needs beside config.json: weights in safetensors, no code.
+
+    Args:
+      spec: of the game, which then goes into the file: two games may have as many actions, and
+        weights that were copied from one to the other would fit.
+    """
     tree = {f"params:{k}": v for k, v in params.items()}
     tree |= {f"state:{k}": v for k, v in net_state.items()}
-    weights.save_weights(path, tree, {"agent_steps": str(agent_steps)})
+    meta = {"agent_steps": str(agent_steps)}
+    weights.save_weights(path, tree, meta if spec is None else meta | _game_of(spec))
 
 
 def checkpoints(run_dir: Path) -> dict[str, Path]:
@@ -101,6 +109,9 @@ def load(run_dir: str | Path, which: str = "best") -> Policy:
     agent = registry.make(config["agent"], settings, spec)
     path = weights_path(run_dir, which)
     tree, meta = weights.load_weights(path)
+    for name, ours in _game_of(spec).items():
+        if meta.get(name, ours) != ours:  # files of before there was it have none
+            raise UserError(f"{path} is of the {name} {meta[name]}; {where} of {ours}")
     params = {k.removeprefix("params:"): v for k, v in tree.items() if k.startswith("params:")}
     net_state = {k.removeprefix("state:"): v for k, v in tree.items() if k.startswith("state:")}
     expected = jax.eval_shape(agent.init, jax.random.PRNGKey(0))
@@ -143,6 +154,10 @@ def _check_same(expected: PyTree, saved: PyTree, what: str) -> None:
             f"{what} does not fit its config.json: {k} is {theirs.get(k, 'missing')}, "
             f"expected {ours.get(k, 'nothing')} ({len(different)} differences)"
         )
+
+
+def _game_of(spec: EnvSpec) -> dict[str, str]:
+    return {"game": spec.game, "actions": " ".join(spec.action_meanings)}
 
 
 def _check_spec(spec: EnvSpec, where: str) -> None:

@@ -111,11 +111,12 @@ class Run:
     def _save_weights(self, train: TrainState) -> None:
         folder, steps = self.dir / "weights", self.agent_steps
         folder.mkdir(exist_ok=True)
-        policy.save(folder / f"{steps:012d}.safetensors", train.params, train.net_state, steps)
+        learnt = (train.params, train.net_state, steps, self.spec)
+        policy.save(folder / f"{steps:012d}.safetensors", *learnt)
         score = self.driver.tracker.mean()
         if score is not None and score > self.best_return:
             self.best_return = score
-            policy.save(folder / "best.safetensors", train.params, train.net_state, steps)
+            policy.save(folder / "best.safetensors", *learnt)
 
     def check_finite(self) -> None:
         """Raise UserError if a loss or gradient was not finite since the start."""

@@ -1,6 +1,7 @@
 """Evaluation, videos and the three lines of Python, on a run of real Pong."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import agents
+import envs
 from dqnlab.types import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +91,20 @@ def test_a_mistake_is_one_line_and_exit_code_2(pong, args, says):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert says in done.stderr.splitlines()[-1]
+
+
+def test_weights_of_a_game_with_as_many_other_actions_are_refused(pong, tmp_path):
+    """Pong and Qbert have 6 actions each: by their shapes the weights would fit."""
+    qbert = tmp_path / "qbert"
+    shutil.copytree(pong, qbert)
+    env = envs.make("Qbert", 4)
+    config = json.loads((pong / "config.json").read_text())
+    config["spec"] |= {"game": "Qbert", "action_meanings": list(env.spec.action_meanings)}
+    env.close()
+    assert len(config["spec"]["action_meanings"]) == config["spec"]["num_actions"] == 6
+    (qbert / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"of the game Pong; .* of Qbert"):
+        agents.load(qbert, "last")
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
