@@ -16,8 +16,12 @@ def fast_gradient_sign(loss: Callable[[Array], Array], x: Array, epsilon: float)
       x: float[B, ...] in 0..1.
       epsilon: how far each pixel goes; 1/255 is one grey level.
     """
-    slope = jax.grad(lambda x: loss(x).sum())(x)
-    return jnp.clip(x + epsilon * jnp.sign(slope), 0.0, 1.0)
+    return jnp.clip(x + epsilon * gradient_sign(loss, x), 0.0, 1.0)
+
+
+def gradient_sign(loss: Callable[[Array], Array], x: Array) -> Array:
+    """sign(d loss / d x), which is the same for every epsilon: -1, 0 and 1 in x's shape."""
+    return jnp.sign(jax.grad(lambda x: loss(x).sum())(x))
 
 
 def doubt(outputs: Callable[[Array], Array], choice: Array) -> Callable[[Array], Array]:

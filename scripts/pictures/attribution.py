@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
+from dqnlab import batches
 from dqnlab.looking import saliency
 from dqnlab.types import Array
 from scripts.pictures.maps import draw_outputs
@@ -57,25 +58,25 @@ def telling(outputs: np.ndarray, number: int) -> np.ndarray:
 
 
 def _heats(subject: Subject, chosen: np.ndarray, best: np.ndarray) -> list[np.ndarray]:
-    """float32[n, H, W] for each of MAPS, one input at a time."""
-    found: list[list[np.ndarray]] = [[] for _ in MAPS]
+    """float32[n, H, W] for each of MAPS."""
 
     def maps(forward: Any, inputs: Any) -> list[Array]:
-        x, answer = inputs
+        x, answers = inputs
 
-        def score(x: Array) -> Array:
-            q = forward(x)
-            return jnp.take_along_axis(q, jnp.broadcast_to(answer[:, None], (len(x), 1)), 1)[:, 0]
+        def score(x: Array, others: float) -> Array:  # [P * n, ...] -> [P * n]
+            outputs = forward(x)
+            index = jnp.tile(answers, len(x) // len(answers))
+            own = jnp.take_along_axis(outputs, index[:, None], axis=1)[:, 0]
+            return own - others * outputs.mean(axis=1)
 
-        smooth = x.shape[1] / 60 if x.shape[1] >= 36 else 0.0
-        by_gradient = saliency.heat(saliency.gradient(score, as_input(x)), smooth)
-        patches = (lambda x: score(x)[:, None], lambda x: (score(x) - forward(x).mean(1))[:, None])
-        by_patches = [saliency.perturbation(each, as_input(x)) for each in patches]
-        return [by_gradient, *map(saliency.heat, by_patches)]
+        images = as_input(x)
+        smooth = images.shape[1] / 60 if images.shape[1] >= 36 else 0.0
+        by_gradient = saliency.gradient(lambda x: score(x, 0.0), images)
+        by_patches = [
+            saliency.perturbation(lambda x, others=others: score(x, others)[:, None], images)
+            for others in (0.0, 1.0)
+        ]
+        return [saliency.heat(by_gradient, smooth), *map(saliency.heat, by_patches)]
 
-    for index, answer in zip(chosen, best, strict=True):
-        x, context = subject.one(index)
-        heats = subject.run(maps, (x, np.array([answer], np.int32)), context)
-        for kind, heat in zip(found, heats, strict=True):
-            kind.append(heat[0])
-    return [np.stack(kind) for kind in found]
+    x, context = batches.take((subject.x, subject.context), chosen)
+    return list(subject.run(maps, (x, best.astype(np.int32)), context))

@@ -66,13 +66,13 @@ def _thumbnails(axes: Axes, subject: Subject, points: np.ndarray) -> None:
         gaps = np.linalg.norm(points[:, None] - points[chosen][None], axis=-1).min(axis=1)
         chosen.append(int(gaps.argmax()))
     middle = (points[:, 1].min() + points[:, 1].max()) / 2
-    zoom = 60 / max(images.shape[1:3])
+    zoom = 42 / max(images.shape[1:3])
     for index in chosen:
         image = OffsetImage(picture(images[index]), zoom=zoom, cmap="gray")
         box = AnnotationBbox(
             image,
             tuple(points[index]),
-            xybox=(0, -45 if points[index, 1] > middle else 45),  # towards the middle
+            xybox=(0, -36 if points[index, 1] > middle else 36),  # towards the middle
             boxcoords="offset points",
             pad=0.1,
             arrowprops={"arrowstyle": "-", "lw": 0.8},

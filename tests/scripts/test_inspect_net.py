@@ -16,7 +16,7 @@ from agents.presets import preset
 from dqnlab.types import UserError
 from envs.catch import make_catch
 from scripts import inspect_net
-from scripts.pictures import attribution, confusion, load, neighbours, stimuli
+from scripts.pictures import attribution, confusion, flips, load, neighbours, stimuli
 from scripts.pictures.mosaic import mosaic
 from scripts.pictures.subject import Subject, find_unit
 from scripts.tasks import digits_mlp, saved
@@ -128,6 +128,22 @@ def test_saliency_is_drawn_where_the_output_looks():
     assert all(np.unravel_index(heat.argmax(), heat.shape) == (2, 4) for heat in heats)
     shown = figure.axes[1].images[0]
     assert shown.get_clim() == (0, 400)  # the heat lies over a picture half as bright
+
+
+def test_the_share_of_answers_that_change_is_that_of_the_margins():
+    # Two outputs whose difference is w x: along the gradient's sign it falls by epsilon |w|_1.
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0.2, 0.8, (200, 4, 4, 1)).astype(np.float32)
+    w = rng.normal(size=16).astype(np.float32)
+    w -= w.mean()  # so that both answers occur
+    margins = np.abs(images.reshape(200, 16) @ w)
+    figure = flips.draw(linear(images, np.stack([w, 0 * w], axis=1)), seed=0)
+    line, at_random = figure.axes[0].lines
+    levels, shares = line.get_data()
+    expected = [100 * np.mean(margins < level / 255 * np.abs(w).sum()) for level in levels]
+    assert expected[-1] > 20
+    np.testing.assert_allclose(shares, expected, atol=0.6)
+    assert at_random.get_ydata()[-1] < shares[-1] / 2
 
 
 def test_confusions_are_counted():
