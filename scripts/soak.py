@@ -25,14 +25,16 @@ if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `en
 import psutil
 import tyro
 
+from dqnlab import metrics
 from dqnlab.types import UserError
 from scripts import startup
 
 _TRAIN = Path(__file__).with_name("train_dqn.py")
-# Small enough to be full after a minute, frequent checkpoints: what leaks, leaks often.
+# A replay that is soon full, resets and checkpoints often: what leaks, leaks often.
 _SOAK = (
-    "--game Pong --frames 2000000000 --replay-capacity 20000 --learning-starts 1000 "
-    "--checkpoint-every 40000 --log-every 4000 --iteration 80000 --eval-episodes 0"
+    "--game Pong --frames 2000000000 --replay-capacity 8000 --learning-starts 1000 "
+    "--update-period 16 --checkpoint-every 8000 --log-every 1600 --iteration 16000 "
+    "--eval-episodes 0"
 ).split()
 GROWTH = 0.01  # of memory, over the watched time
 _SAMPLES_NEEDED = 12
@@ -103,14 +105,17 @@ def is_flat(verdict: dict[str, float]) -> bool:
     )
 
 
-def speeds(run_dir: Path) -> tuple[float, float]:
-    """Median frames per second of the second and of the last third of the rows."""
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    values = [json.loads(line)["frames_per_second"] for line in lines]
+def describe(run_dir: Path) -> str:
+    """How far it came, and its speed: median of the second and of the last third of the rows."""
+    rows = metrics.read(run_dir / metrics.FILE)
+    if not rows:
+        raise UserError("training has no row of metrics yet; train longer")
+    values = [row["frames_per_second"] for row in rows]
     third = max(1, len(values) // 3)
-    return statistics.median(values[third : 2 * third] or values), statistics.median(
-        values[-third:]
-    )
+    middle, end = values[third : 2 * third] or values, values[-third:]
+    speed = f"{statistics.median(middle):,.0f}/s in the middle third, "
+    speed += f"{statistics.median(end):,.0f}/s in the last"
+    return f"{rows[-1]['frames']:,} in all; {speed}"
 
 
 def main(args: list[str] | None = None) -> int:
@@ -126,19 +131,22 @@ def main(args: list[str] | None = None) -> int:
             samples = watch(process, options.minutes, options.every)
             asked = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            code = process.wait(60)
+            try:
+                code = process.wait(60)
+            except subprocess.TimeoutExpired:
+                raise UserError("training did not end within 60 s of SIGTERM") from None
             ending = time.monotonic() - asked
             verdict = judge(samples)
-            before, after = speeds(run_dir)
+            trained = describe(run_dir)
         finally:
             process.kill()
             process.wait()
     for name, value in verdict.items():
         print(f"{name:<18} {value:+.2%}" if name == "memory growth" else f"{name:<18} {value:g}")
-    print(f"{'frames/s':<18} {before:,.0f} in the middle, {after:,.0f} at the end")
+    print(f"{'frames':<18} {trained}")
     print(f"{'SIGTERM':<18} saved and left after {ending:.1f} s with exit code {code}")
     if options.out is not None:
-        content = {"verdict": verdict, "samples": samples, "frames_per_second": [before, after]}
+        content = {"verdict": verdict, "samples": samples, "frames": trained}
         options.out.write_text(json.dumps({**content, "sigterm_s": ending, "exit_code": code}))
     return 0 if is_flat(verdict) and code == 128 + signal.SIGTERM else 1
 
