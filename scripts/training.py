@@ -179,8 +179,16 @@ def train(run: Run, interrupts: Interrupts, progress: Progress, writer: MetricsW
             progress.update(row, run.replay_fill)
         if run.rows % save_rows == 0 and done:
             run.save()
+            _write_histograms(run, writer)
     if run.rows != run.saved_rows:
         run.save()
+
+
+def _write_histograms(run: Run, writer: MetricsWriter) -> None:
+    """The distribution of every layer's weights, for TensorBoard."""
+    for module, arrays in run.state.train.params.items():
+        for name, array in arrays.items():
+            writer.write_histogram(f"{module}/{name}", array, run.agent_steps)
 
 
 def finish(run: Run, progress: Progress) -> None:
