@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from dqnlab.looking import layers, units
 from scripts.pictures.subject import Absent, Subject, as_input
 
-PLACES, ALIKE, MOST = 4096, 0.95, 128
+PLACES, ALIKE, MOST = 200_000, 0.95, 128
 
 
 def draw(subject: Subject) -> Figure:
