@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from dqnlab.nets import autoencoder
 from dqnlab.nets.autoencoder import FrameAutoencoder, Reconstruction
 from dqnlab.objective import Loss, supervised
-from dqnlab.types import Array, Params
+from dqnlab.types import Array, Params, UserError
 from envs import datasets
 from scripts.tasks import pictures, task
 from scripts.tasks.task import Splits, Task, Trained
@@ -51,6 +51,8 @@ def load(config: Config, seed: int) -> Splits:
     sizes = {"episodes": config.episodes, "frames": config.frames, "stack": config.stack}
     recorded = datasets.record(config.games, every=4, seed=0, **sizes)
     train, _, test = datasets.split(recorded, config.num_test)
+    if config.code > len(train.obs):
+        raise UserError(f"--code is {config.code}; PCA of {len(train.obs)} frames has no more")
     return Splits({"x": train.obs}, None, {"x": test.obs}, {})
 
 

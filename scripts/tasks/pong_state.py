@@ -2,13 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from dqnlab import batches, objective, transfer
 from dqnlab.layers.conv import Conv2D
@@ -19,6 +18,7 @@ from envs import datasets
 from scripts.tasks import task
 from scripts.tasks.task import Splits, Task, Trained
 
+BINS = 21
 SCREEN = (160.0, 210.0, 210.0, 210.0)  # pixels along each target's axis
 
 
@@ -27,7 +27,7 @@ class Config(task.Config):
     """How the net is trained, and on how many games."""
 
     epochs: int = 6
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     batch_size: int = 32
     schedule: str = "warmup_cosine"
     batches_per_launch: int = 8
@@ -57,51 +57,58 @@ def load(config: Config, seed: int) -> Splits:
     return Splits(train, parts[1], parts[2], {"targets": list(datasets.PONG_TARGETS)})
 
 
-def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
-    """Four numbers in screen pixels, by heat maps or by the DQN's own torso and a dense layer."""
+class Located(NamedTuple):
+    """Where things are, as distributions over BINS equal parts of the screen's side."""
 
-    def forward(x: Array, is_training: bool) -> Array:
+    positions: Array  # [B, 4] screen pixels: the means
+    log_parts: Array  # [B, 4, BINS]
+
+
+def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
+    """Four distributions over places, by heat maps or by the DQN's own torso and dense layers."""
+
+    def forward(x: Array, is_training: bool) -> Located:
         if config.net == "heatmaps":
-            return Locator()(x)
+            return _located(_heatmaps(x))
         features = NatureTorso()(x)
         if config.freeze_torso:
             features = jax.lax.stop_gradient(features)
         x = jax.nn.relu(hk.Linear(256, name="hidden")(features))
-        return (0.5 + hk.Linear(4, name="positions")(x)) * jnp.array([SCREEN])
+        logits = hk.Linear(4 * BINS, name="parts")(x).reshape(-1, 4, BINS)
+        return _located(jax.nn.log_softmax(logits))
 
-    def criterion(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    def criterion(outputs: Located, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
         weights = batch["mask"].astype(jnp.float32)
         count = jnp.maximum(weights.sum(), 1.0)
-        loss = (weights * optax.losses.huber_loss(outputs, batch["y"], delta=2.0)).sum() / count
-        return loss, {"pixels": (weights * jnp.abs(outputs - batch["y"])).sum() / count}
+        entropy = -(_two_hot(batch["y"]) * outputs.log_parts).sum(axis=-1)
+        error = jnp.abs(outputs.positions - batch["y"])
+        return (weights * entropy).sum() / count, {"pixels": (weights * error).sum() / count}
 
     net = hk.transform_with_state(forward)
     return net, objective.supervised(net, criterion)
 
 
-class Locator(hk.Module):
-    """A heat map for each thing; where it is, is the mean place under the map's softmax."""
+def _heatmaps(frames: Array) -> Array:
+    """A map of 21 x 21 places for the ball, the player and the enemy -> their margins' logs."""
+    x = jax.nn.relu(Conv2D(32, 8, 4)(unit_scale(frames, jnp.float32)))
+    x = jax.nn.relu(Conv2D(32, 3)(x))
+    maps = Conv2D(3, 3, name="maps")(x)
+    # Where each may be at all: digits of the score look like paddles.
+    maps = maps + hk.get_parameter("prior", (1, BINS, BINS, 3), init=jnp.zeros)
+    logs = jax.nn.log_softmax(maps.reshape(-1, BINS**2, 3), axis=1).reshape(maps.shape)
+    rows, columns = (jax.nn.logsumexp(logs, axis=axis).swapaxes(1, 2) for axis in (2, 1))
+    return jnp.stack([columns[:, 0], rows[:, 0], rows[:, 1], rows[:, 2]], axis=1)
 
-    def __call__(self, frames: Array) -> Array:
-        """uint8[B, 84, 84, K] -> float32[B, 4] in screen pixels."""
-        x = unit_scale(frames, jnp.float32)
-        x = jax.nn.relu(Conv2D(16, 5, 2)(x))
-        x = jax.nn.relu(Conv2D(16, 3)(x))
-        maps = Conv2D(3, 3, name="maps")(x)  # of the ball, the player, the enemy
-        # Where each may be at all: digits of the score look like paddles.
-        prior = hk.get_parameter("prior", maps.shape[1:], init=jnp.zeros)
-        size = maps.shape[1]
-        heat = jax.nn.softmax((maps + prior[None]).reshape(len(maps), size**2, 3), axis=1)
-        heat = heat.reshape(maps.shape)
-        places = (jnp.arange(size) + 0.5) / size
-        rows, columns = (
-            jnp.einsum("bhwk,h->bk", heat.swapaxes(1, axis), places) for axis in (1, 2)
-        )
-        share = jnp.stack([columns[:, 0], rows[:, 0], rows[:, 1], rows[:, 2]], axis=1)
-        scale = hk.get_parameter("scale", (1, 4), init=jnp.ones)
-        offset = hk.get_parameter("offset", (1, 4), init=jnp.zeros)
-        scale, offset = (jnp.broadcast_to(each, share.shape) for each in (scale, offset))
-        return (scale * share + offset) * jnp.array([SCREEN])
+
+def _located(log_parts: Array) -> Located:
+    centres = (jnp.arange(BINS) + 0.5) / BINS
+    return Located(jnp.exp(log_parts) @ centres * jnp.array([SCREEN]), log_parts)
+
+
+def _two_hot(positions: Array) -> Array:
+    """[B, 4] -> [B, 4, BINS]: the distribution over the two nearest parts with that mean."""
+    place = jnp.clip(positions / jnp.array([SCREEN]) * BINS - 0.5, 0, BINS - 1)
+    return jnp.maximum(0, 1 - jnp.abs(place[..., None] - jnp.arange(BINS)[None, None]))
 
 
 def start(config: Config, splits: Splits, seed: int, params: Params) -> Params:
@@ -117,7 +124,7 @@ def start(config: Config, splits: Splits, seed: int, params: Params) -> Params:
 def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
     """Mean absolute error in pixels of the 210 x 160 screen, where the thing is on the screen."""
     test = splits.test
-    error = np.abs(trained.predict(test["x"]) - test["y"])
+    error = np.abs(trained.predict(test["x"]).positions - test["y"])
     names = trained.info["targets"]
     each = {name: float(error[test["mask"][:, i], i].mean()) for i, name in enumerate(names)}
     return {

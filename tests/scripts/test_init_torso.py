@@ -58,7 +58,7 @@ def test_a_run_starts_with_the_torso_and_resumes_exactly(source, tmp_path):
 @pytest.mark.slow
 def test_a_torso_that_sees_other_frames_is_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.setenv("DQNLAB_DATA", str(tmp_path / "frames"))
-    one_frame = ["frame-autoencoder", "--games", "Pong", "--episodes", "3", "--frames", "12"]
+    one_frame = "frame-autoencoder --games Pong --episodes 3 --frames 12 --code 4".split()
     one_frame += [
         "--epochs",
         "1",

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from dqnlab.types import UserError
-from scripts.tasks import fonts, glyphs, mixture_density, pong_state, siamese, table, which_game
+from scripts.tasks import (
+    autoencoder,
+    fonts,
+    glyphs,
+    mixture_density,
+    pong_state,
+    siamese,
+    table,
+    which_game,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,6 +83,20 @@ def test_a_game_that_does_not_exist_is_said():
         which_game.load(which_game.Config(games=("Pnog",)), seed=0)
 
 
+def test_a_code_larger_than_the_data_is_said():
+    config = autoencoder.Config(games=("Pong",), episodes=3, frames=4)
+    with pytest.raises(UserError, match="--code is 16; PCA of 4 frames has no more"):
+        autoencoder.load(config, seed=0)
+
+
+def test_places_are_shared_by_the_two_nearest_parts():
+    y = np.array([[10.0, 100.0, 50.0, 203.0]])
+    parts = pong_state._two_hot(y)
+    assert (np.count_nonzero(parts, axis=-1) == 2).all()
+    located = pong_state._located(np.log(np.maximum(parts, 1e-30)))
+    np.testing.assert_allclose(located.positions, y, rtol=1e-4)
+
+
 def test_the_pairs_of_the_curve_that_folds_over_have_several_y():
     splits = mixture_density.load(mixture_density.Config(), seed=0)
     near = np.abs(splits.test["x"][:, 0] - 0.5) < 0.03
@@ -93,7 +116,7 @@ SHORT = {
     "glyphs": "--epochs 1",
     "pong-state": "--epochs 1 --episodes 7 --labels 64",
     "which-game": "--epochs 1 --games Pong Breakout --episodes 3 --frames 12 --batch-size 8",
-    "frame-autoencoder": "--epochs 1 --games Pong --episodes 3 --frames 12 --batch-size 4",
+    "frame-autoencoder": "--epochs 1 --games Pong --episodes 3 --frames 12 --batch-size 4 --code 4",
     "vae": "--epochs 2",
     "cvae": "--epochs 2",
     "siamese": "--epochs 2",
