@@ -15,7 +15,6 @@ from dqnlab import (
     history,
     objective,
     optim,
-    preprocess,
     schedules,
     train,
     weights,
@@ -23,12 +22,12 @@ from dqnlab import (
 from dqnlab import progress as progresses
 from dqnlab.metrics import MetricsWriter
 from dqnlab.progress import Progress
-from dqnlab.types import Params, UserError
+from dqnlab.types import Params
 from scripts.console import LiveLine, clock
 from scripts.interrupts import Interrupts
 from scripts.supervised_options import Options
-from scripts.tasks import saved, table
-from scripts.tasks.task import Splits, Trained
+from scripts.tasks import checks, saved, table
+from scripts.tasks.task import Trained
 
 STEP = "epoch"  # what rows of metrics.jsonl count in
 
@@ -36,12 +35,14 @@ STEP = "epoch"  # what rows of metrics.jsonl count in
 class Run:
     """A run in progress: data, net, optimizer, how far it is, the folder."""
 
-    def __init__(self, name: str, options: Options[Any], run_dir: Path):
-        self.name, self.options, self.dir = name, options, run_dir
+    dir: Path
+
+    def __init__(self, name: str, options: Options[Any]):
+        self.name, self.options = name, options
         self.task = table.find(name)
         self.config = options.config
         self.splits = self.task.load(self.config, options.seed)
-        _check_splits(self.splits, self.config.batch_size)
+        checks.check(self.splits, self.config)
         self.net, self.loss = self.task.make(self.config, self.splits.info)
         self.size = batches.num_examples(self.splits.train)
         steps = self.config.epochs * -(-self.size // self.config.batch_size)
@@ -57,8 +58,9 @@ class Run:
         self.seconds = 0.0
         self.problems: list[str] = []
 
-    def start(self) -> None:
+    def start(self, run_dir: Path) -> None:
         """Make the first state, and a checkpoint of it: a run can be resumed from the start on."""
+        self.dir = run_dir
         x = jax.tree.map(lambda a: a[0], self.splits.train["x"])
         kept = {"checkpoint_seconds": self.options.checkpoint_seconds}
         seed, data = self.options.seed, saved.fingerprint(self.splits)
@@ -71,8 +73,9 @@ class Run:
             self.progress = progresses.begin(state)
         self.save()
 
-    def resume(self) -> None:
+    def resume(self, run_dir: Path) -> None:
         """Take up the newest intact checkpoint."""
+        self.dir = run_dir
         saved.check_data(self.dir, self.splits)
         found, self.problems = checkpoint.latest(self.dir / "checkpoints")
         like = jax.eval_shape(lambda: progresses.split(self._begin())[0])
@@ -146,7 +149,8 @@ def learn(run: Run, interrupts: Interrupts, line: LiveLine, writer: MetricsWrite
         row = progress.history[-1]
         seconds = {"seconds": round(run.seconds, 2)}
         writer.write({**row, STEP: int(row[STEP]), **seconds})
-        is_shown = progress.epoch - 1 in (1, run.config.epochs) or not progress.epoch % 10
+        done = len(progress.history)
+        is_shown = done in (1, run.config.epochs) or done % 10 == 0
         line.show(_row_text(progress), is_kept=is_shown)
         return interrupts.is_set()
 
@@ -212,22 +216,3 @@ def _row_text(progress: Progress) -> str:
     ]
     best = f"  best {progress.best_epoch}" if "valid_loss" in row else ""
     return f"epoch {int(row[STEP])}  {'  '.join(shown)}{best}"
-
-
-def _check_splits(splits: Splits, batch_size: int) -> None:
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    for name, part in parts.items():
-        if part is None:
-            continue
-        try:
-            batches.num_examples(part)
-        except UserError as error:
-            raise UserError(f"the {name} part: {error}") from None
-        batches.check_finite(part, name)
-        classes = splits.info.get("classes")
-        if isinstance(classes, list) and np.ndim(part.get("y")) == 1:
-            preprocess.check_labels(part["y"], len(classes), f"{name} labels")
-            if name == "train":
-                preprocess.check_classes(part["y"], len(classes), f"{name} labels")
-    if batch_size > (size := batches.num_examples(splits.train)):
-        raise UserError(f"--batch-size is {batch_size}; the training part has {size} examples")

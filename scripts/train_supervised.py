@@ -44,33 +44,30 @@ def main(args: list[str] | None = None) -> int:
         return 0
     name, options = parse(args, __doc__)
     device = startup.select_device(options.device)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    folder = options.resume or run_folder.create(
-        "runs", name, saved.KIND, options.seed, stamp, options.run_dir
-    )
     interrupts = Interrupts()
     line = LiveLine(options.quiet)
     line.say(f"{name}: {table.find(name).about}; {device}")
     try:
         if options.seeds == 1:
-            train(name, options, folder, interrupts, line)
+            train(name, options, interrupts, line)
         else:
-            train_seeds(name, options, folder, interrupts, line)
+            train_seeds(name, options, interrupts, line)
     finally:
         line.close()
     return interrupts.exit_code
 
 
 def train(
-    name: str, options: Options[Any], run_dir: Path, interrupts: Interrupts, line: LiveLine
+    name: str, options: Options[Any], interrupts: Interrupts, line: LiveLine
 ) -> dict[str, Any] | None:
     """One run; its figures, or None where it was interrupted."""
+    run = Run(name, options)  # before the folder: a mistake in the data leaves none behind
+    run_dir = options.resume or _folder(name, options)
     with run_folder.lock(run_dir):
-        run = Run(name, options, run_dir)
         if options.resume is None:
-            run.start()
+            run.start(run_dir)
         else:
-            run.resume()
+            run.resume(run_dir)
         for problem in run.problems:
             line.say(f"warning: {problem}", is_error=True)
         complete = None if options.resume is None else len(run.progress.history)
@@ -81,6 +78,31 @@ def train(
             line.say(f"saved; go on with: {python} scripts/train_supervised.py --resume {run_dir}")
             return None
         return finish(run, line)
+
+
+def train_seeds(name: str, options: Options[Any], interrupts: Interrupts, line: LiveLine) -> None:
+    """One run after the other, each in a folder of its own; their mean and spread."""
+    seeds = range(options.seed, options.seed + options.seeds)
+    folder = _folder(name, options)
+    figures = []
+    for seed in seeds:
+        line.say(f"seed {seed}")
+        one = dataclasses.replace(options, seed=seed, seeds=1, run_dir=folder / f"s{seed}")
+        result = train(name, one, interrupts, line)
+        if result is None:
+            return
+        figures.append(result)
+    summary = spread(figures)
+    content = {"task": name, "seeds": list(seeds), "figures": summary}
+    run_folder.write_json(folder / "result.json", content)
+    for key, each in summary.items():
+        line.say(f"{key:24} {each['mean']:.4g} ± {each['std']:.2g} over {len(figures)} seeds")
+    line.say(f"run folder {folder}")
+
+
+def _folder(name: str, options: Options[Any]) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return run_folder.create("runs", name, saved.KIND, options.seed, stamp, options.run_dir)
 
 
 def sample(run_dir: str, args: list[str]) -> str:
@@ -96,28 +118,6 @@ def sample(run_dir: str, args: list[str]) -> str:
     args = args[1:] if args[:1] == [trained.task] else args
     prog = f"train_supervised.py --sample {run_dir}"
     return task.sample(trained, tyro.cli(task.sample_args, args=args, prog=prog))
-
-
-def train_seeds(
-    name: str, options: Options[Any], folder: Path, interrupts: Interrupts, line: LiveLine
-) -> None:
-    """One run after the other, each in a folder of its own; their mean and spread."""
-    seeds = range(options.seed, options.seed + options.seeds)
-    figures = []
-    for seed in seeds:
-        one = dataclasses.replace(options, seed=seed, seeds=1)
-        (folder / f"s{seed}").mkdir()
-        line.say(f"seed {seed}")
-        result = train(name, one, folder / f"s{seed}", interrupts, line)
-        if result is None:
-            return
-        figures.append(result)
-    summary = spread(figures)
-    content = {"task": name, "seeds": list(seeds), "figures": summary}
-    run_folder.write_json(folder / "result.json", content)
-    for key, each in summary.items():
-        line.say(f"{key:24} {each['mean']:.4g} ± {each['std']:.2g} over {len(figures)} seeds")
-    line.say(f"run folder {folder}")
 
 
 if __name__ == "__main__":

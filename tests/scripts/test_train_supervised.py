@@ -143,6 +143,7 @@ def test_every_task_is_listed_with_its_figure_and_minutes(capsys):
         ([*SHORT, "--optimizer", "adamm"], "'adamm' is unknown; allowed: adam"),
         ([*SHORT, "--schedule", "cosin"], "'cosin' is unknown"),
         ([*SHORT, "--seeds", "0"], "--seeds is 0"),
+        ([*SHORT, "--patience", "3"], "holds no validation data back"),
         ([*SHORT, "--seed", "4294967296"], "must stay below 2**32"),
         ([*SHORT, "--hidden", "8", "0"], "--hidden is (8, 0); at least 1 unit"),
         ([*SHORT, "--dropout", "1"], "--dropout is 1.0; a share in 0..1"),

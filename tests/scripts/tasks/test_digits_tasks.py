@@ -65,7 +65,7 @@ def test_the_perceptron_moves_by_the_example_where_it_is_wrong_and_not_where_it_
         (lambda x, y: (x[1:], y), "the train part: the arrays hold different numbers"),
     ],
 )
-def test_data_that_cannot_be_are_refused_before_training(change, says, monkeypatch, tmp_path):
+def test_data_that_cannot_be_are_refused_before_training(change, says, monkeypatch):
     def load(config, seed):
         splits = digits.load(seed, validation=0.0)
         x, y = change(splits.train["x"], splits.train["y"])
@@ -74,4 +74,4 @@ def test_data_that_cannot_be_are_refused_before_training(change, says, monkeypat
     broken = table.TASKS["digits-mlp"]._replace(load=load)
     monkeypatch.setitem(table.TASKS, "digits-mlp", broken)
     with pytest.raises(UserError, match=says):
-        Run("digits-mlp", Options(config=digits_mlp.Config()), tmp_path)
+        Run("digits-mlp", Options(config=digits_mlp.Config()))
