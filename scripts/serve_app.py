@@ -15,6 +15,9 @@ from scripts.predictor import Predictor
 from scripts.serve_batching import Batcher, Busy
 
 _CLOSE = {"connection": "close"}  # what is left of the body is not read
+# Bytes beyond the limit that are read and thrown away: a client that is hung up on while it sends
+# would see a broken connection and not the reason.
+_DISCARDED = 2**22
 
 
 def make(net: Predictor, batcher: Batcher, timeout_s: float) -> Starlette:
@@ -72,19 +75,23 @@ def make(net: Predictor, batcher: Batcher, timeout_s: float) -> Starlette:
 
 async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
     """The request's body. HTTPException 413 beyond `limit` bytes, 408 if it takes too long."""
-    too_large = HTTPException(413, f"the body is too large; at most {limit} bytes", _CLOSE)
+    said = f"the body is too large; at most {limit} bytes"
     declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > limit:
-        raise too_large
-    body = bytearray()
+    if not declared.isdecimal() or int(declared) > limit + _DISCARDED:
+        raise HTTPException(413, said, _CLOSE)
+    body, total = bytearray(), 0
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise too_large
+                total += len(chunk)
+                if total > limit + _DISCARDED:
+                    raise HTTPException(413, said, _CLOSE)
+                if total <= limit:
+                    body += chunk
     except TimeoutError:
         raise HTTPException(408, "the body did not arrive in time", _CLOSE) from None
+    if total > limit:
+        raise HTTPException(413, said)
     return bytes(body)
 
 

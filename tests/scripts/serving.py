@@ -50,4 +50,4 @@ def small_policy(name: str = "dqn", **changes: Any) -> policy.Policy:
         presets.preset(name, "laptop"), hidden=16, precision="float32", **changes
     )
     agent = registry.make(name, settings, spec)
-    return policy.Policy(agent, *agent.init(jax.random.PRNGKey(1)), settings, spec, 0)
+    return policy.Policy(agent, *jax.jit(agent.init)(jax.random.PRNGKey(1)), settings, spec, 0)

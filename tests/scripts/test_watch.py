@@ -39,8 +39,9 @@ def save_run(run_dir: Path, game: str, agent_name: str = "dqn", hidden: int = 8)
     agent = registry.make(agent_name, settings, env.spec)
     (run_dir / "weights").mkdir(parents=True)
     policy.write_config(run_dir, agent_name, settings, env.spec, {})
+    init = jax.jit(agent.init)
     for seed, name in enumerate(("best", "000000000100")):
-        params, net_state = agent.init(jax.random.PRNGKey(seed))
+        params, net_state = init(jax.random.PRNGKey(seed))
         policy.save(run_dir / "weights" / f"{name}.safetensors", params, net_state, 100)
     return run_dir
 
