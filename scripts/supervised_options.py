@@ -37,7 +37,7 @@ class Options(Generic[C]):
     config: tyro.conf.OmitArgPrefixes[C] = dataclasses.field(kw_only=True)
 
 
-def parse(args: list[str], description: str | None) -> tuple[str, Options[Any]]:
+def parse(args: list[str]) -> tuple[str, Options[Any]]:
     """The task's name and its options. Defaults are the task's, or those of the resumed run.
 
     Raises UserError for an unknown task, values out of range, and settings that a resumed run
@@ -54,8 +54,9 @@ def parse(args: list[str], description: str | None) -> tuple[str, Options[Any]]:
         name, args = args[0], args[1:]
         default = Options(config=table.find(name).defaults)
     cls: Any = Options[type(default.config)]  # type: ignore[misc]
-    prog = f"train_supervised.py {name}"
-    options = tyro.cli(cls, args=args, default=default, description=description, prog=prog)
+    task, prog = table.find(name), f"train_supervised.py {name}"
+    about = f"{task.about[0].upper()}{task.about[1:]}. Goal: {task.goal}."
+    options = tyro.cli(cls, args=args, default=default, description=about, prog=prog)
     if resume is not None:
         _check_resumed(options, default)
     _check(options)

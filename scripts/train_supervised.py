@@ -42,7 +42,7 @@ def main(args: list[str] | None = None) -> int:
     if (run_dir := flags.value(args, "--sample")) is not None:
         print(sample(run_dir, flags.without(args, "--sample")))
         return 0
-    name, options = parse(args, __doc__)
+    name, options = parse(args)
     device = startup.select_device(options.device)
     interrupts = Interrupts()
     line = LiveLine(options.quiet)
