@@ -140,7 +140,7 @@ def sample(trained: Trained, args: Sample) -> str:
 TASK = Task(
     about="the next character of a text (--data FILE; Python's help texts) by an LSTM",
     goal="fewer nats per character than the best Witten-Bell n-gram on the same split",
-    minutes=10,
+    minutes=8,
     defaults=Config(),
     load=load,
     make=make,
