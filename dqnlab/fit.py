@@ -69,6 +69,8 @@ def fit(
     launch = _make_launch(update, is_loop=batches_per_launch > 1)
     measure = None if evaluate is None else jax.jit(evaluate)
     progress = _prepare(start, update, data, batch_size)
+    if measure is not None and progress.history and "valid_loss" not in progress.history[-1]:
+        progress = progress._replace(best_loss=np.inf)  # what came before was not validated
     while progress.epoch <= epochs and not _is_over(progress, patience):
         for progress in _epoch(progress, launch, data, batch_size, seed, batches_per_launch):  # noqa: B020
             if is_stopped is not None and is_stopped(progress):

@@ -112,7 +112,7 @@ class Model:
             start,
             self._update,
             data,
-            epochs=epochs + len(start.history) if isinstance(start, Progress) else epochs,
+            epochs=epochs + len(start.history) if epochs > 0 else epochs,
             batch_size=min(batch_size, batches.num_examples(data)),
             seed=self.seed,
             validation=held_back,
@@ -213,7 +213,11 @@ def _outputs(net: hk.TransformedWithState, x: PyTree) -> Any:
 
 
 def _spec(x: PyTree) -> PyTree:
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a)[1:], np.asarray(a).dtype), x)
+    def spec(a: Any) -> jax.ShapeDtypeStruct:  # float64 counts as float32, as in jax.jit
+        dtype = jax.dtypes.canonicalize_dtype(np.asarray(a).dtype)
+        return jax.ShapeDtypeStruct(np.shape(a)[1:], dtype)
+
+    return jax.tree.map(spec, x)
 
 
 def _split(data: PyTree, share: float, seed: int) -> tuple[PyTree, PyTree]:
