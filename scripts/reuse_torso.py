@@ -42,6 +42,8 @@ class Options:
 
     agent_run: Path
     """Run folder of an agent trained on Pong with the Nature torso."""
+    autoencoder_run: Path | None = None
+    """Run folder of a frame autoencoder trained before, of stacks of 4; default: train one."""
     labels: int = 500
     """Labelled frames."""
     epochs: int = 6
@@ -65,10 +67,10 @@ def main(args: list[str] | None = None) -> int:
     learnt = {"q-network": transfer.load_torso(options.agent_run)}
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = run_folder.create("runs", "Pong", "reuse-torso", 0, stamp, options.run_dir)
-    encoder = folder / "autoencoder"
+    encoder = options.autoencoder_run or folder / "autoencoder"
     epochs = ["--epochs", str(options.autoencoder_epochs)]
     command = ["frame-autoencoder", *FRAMES, *epochs, "--quiet", "--run-dir", str(encoder)]
-    if train_supervised.main(command):
+    if options.autoencoder_run is None and train_supervised.main(command):
         return 1
     learnt["autoencoder"] = transfer.load_torso(encoder)
     splits = pong_state.load(pong_state.Config(), seed=0)

@@ -27,7 +27,7 @@ class Config(task.Config):
     """How the net is trained, and on how many games."""
 
     epochs: int = 6
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     batch_size: int = 32
     schedule: str = "warmup_cosine"
     batches_per_launch: int = 8
@@ -90,8 +90,11 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
 
 def _heatmaps(frames: Array) -> Array:
     """A map of 21 x 21 places for the ball, the player and the enemy -> their margins' logs."""
-    x = jax.nn.relu(Conv2D(32, 8, 4)(unit_scale(frames, jnp.float32)))
-    x = jax.nn.relu(Conv2D(32, 3)(x))
+    x = unit_scale(frames, jnp.float32)
+    x = jax.nn.standardize(x, axis=(1, 2, 3))  # most pixels are background: now they are near 0
+    init = hk.initializers.VarianceScaling(2.0, "fan_in", "truncated_normal")
+    x = jax.nn.relu(Conv2D(32, 8, 4, w_init=init)(x))
+    x = jax.nn.relu(Conv2D(32, 3, w_init=init)(x))
     maps = Conv2D(3, 3, name="maps")(x)
     # Where each may be at all: digits of the score look like paddles.
     maps = maps + hk.get_parameter("prior", (1, BINS, BINS, 3), init=jnp.zeros)

@@ -84,8 +84,8 @@ def test_a_game_that_does_not_exist_is_said():
 
 
 def test_a_code_larger_than_the_data_is_said():
-    config = autoencoder.Config(games=("Pong",), episodes=3, frames=4)
-    with pytest.raises(UserError, match="--code is 16; PCA of 4 frames has no more"):
+    config = autoencoder.Config(games=("Pong",), episodes=3, num_test=2, frames=12)
+    with pytest.raises(UserError, match="--code is 16; PCA of 12 frames has no more"):
         autoencoder.load(config, seed=0)
 
 
