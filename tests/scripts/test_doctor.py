@@ -87,11 +87,24 @@ def test_a_container_may_take_what_its_limit_leaves(files, free, tmp_path):
     (tmp_path / "memory").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert memory.available(tmp_path) == free
+    assert memory.available(tmp_path, tmp_path / "none") == free
+
+
+@pytest.mark.parametrize("limited", ["job7/step0", "job7", ""])
+def test_a_limit_anywhere_above_the_process_holds(limited, tmp_path):
+    own = tmp_path / "own"
+    own.write_text("0::/job7/step0\n")
+    folder = tmp_path / "job7" / "step0"
+    folder.mkdir(parents=True)
+    for each in (folder, folder.parent, tmp_path):
+        (each / "memory.max").write_text("max")
+        (each / "memory.current").write_text("100")
+    (tmp_path / limited / "memory.max").write_text("5000")
+    assert memory.available(tmp_path, own) == 4900
 
 
 def test_without_a_limit_the_machine_decides(tmp_path):
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("1000\n")
-    assert memory.available(tmp_path) > 10**8
+    assert memory.available(tmp_path, tmp_path / "none") > 10**8
     assert memory.available(tmp_path / "absent") > 10**8
