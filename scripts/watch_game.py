@@ -1,6 +1,7 @@
 """A game that an agent or a person plays, one agent step at a time, with all that can be shown."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 import envs
 from agents import evaluation, runner, saliency
+from agents.agent import Agent
 from agents.policy import Policy
 from dqnlab.types import TimeStep, UserError
 from envs import protocols
@@ -46,8 +48,8 @@ class Game:
         if len(spec.obs_shape) != 2:
             raise UserError(f"{spec.game} has no pictures to watch; its observations are numbers")
         self._trained, self._seed = trained, seed
-        self._act, self._heat = _act(trained), saliency.make(trained.agent)
-        self._returns = None if trained.agent.returns is None else jax.jit(_histogram(trained))
+        self._act = _act(trained.agent, spec.num_actions)
+        self._heat, self._returns = _heat(trained.agent), _histogram(trained.agent)
         self._env = envs.make(spec.game, 1, protocol, training=False)
         self._picture_env = None
         if self._env.lives is not None:  # an emulator's
@@ -141,8 +143,12 @@ def protocol_of(trained: Policy, sticky_actions: float | None = None) -> Protoco
     return dataclasses.replace(found, sticky_actions=sticky_actions)
 
 
-def _act(trained: Policy) -> Any:
-    policy = evaluation.make_policy(trained.agent, trained.spec.num_actions)
+# Compiled once for an agent, however many games it plays: hence the caches.
+
+
+@functools.lru_cache(maxsize=2)
+def _act(agent: Agent, num_actions: int) -> Any:
+    policy = evaluation.make_policy(agent, num_actions)
 
     def act(
         params: Any,
@@ -153,17 +159,24 @@ def _act(trained: Policy) -> Any:
         timestep: TimeStep,
         epsilon: jax.Array,
     ) -> tuple[Any, ...]:
-        stack, core = runner.observe(trained.agent, stack, core, timestep)
+        stack, core = runner.observe(agent, stack, core, timestep)
         action, after, q = policy(params, net_state, key, stack, core, epsilon)
         return core, after, action, q, stack
 
     return jax.jit(act)
 
 
-def _histogram(trained: Policy) -> Any:
+@functools.lru_cache(maxsize=2)
+def _heat(agent: Agent) -> saliency.Saliency:
+    return saliency.make(agent)
+
+
+@functools.lru_cache(maxsize=2)
+def _histogram(agent: Agent) -> Any:
     """(params, net_state, key, stack) -> lowest and highest return, probabilities[A, NUM_BINS]."""
-    returns = trained.agent.returns
-    assert returns is not None
+    returns = agent.returns
+    if returns is None:
+        return None
 
     def histogram(params: Any, net_state: Any, key: jax.Array, stack: jax.Array) -> tuple[Any, ...]:
         values, probabilities = returns(params, net_state, key, stack)
@@ -175,7 +188,7 @@ def _histogram(trained: Policy) -> Any:
         bins = jnp.clip(jnp.round(position), 0, NUM_BINS - 1).astype(jnp.int32)
         return low, high, (jax.nn.one_hot(bins, NUM_BINS) * probabilities[..., None]).sum(axis=1)
 
-    return histogram
+    return jax.jit(histogram)
 
 
 def _grey(obs: np.ndarray) -> np.ndarray:

@@ -111,11 +111,13 @@ class Player:
 
     def _use(self, checkpoint: str) -> None:
         try:
-            self._trained = self._load(checkpoint)
+            new = self._load(checkpoint)
         except UserError as error:  # a run that still trains may have deleted it
             self._problem = str(error)
         else:
             self._problem = ""
+            # The agent stays: its functions are compiled.
+            self._trained = self._trained._replace(params=new.params, net_state=new.net_state)
             self._game.use(self._trained)
 
     def _new_game(self) -> Game:

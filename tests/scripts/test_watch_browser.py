@@ -48,7 +48,7 @@ class Page:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("websocket", lambda socket: self.requests.append(socket.url))
         self.page.goto(url)
-        self.waits('document.getElementById("step").textContent > 2')
+        self.waits("values.length > 2")
 
     def waits(self, condition: str) -> None:
         # Not wait_for_function: it evaluates strings in the page, which the page's policy forbids.
@@ -94,7 +94,7 @@ def test_the_page_draws_the_game_the_input_and_the_values(page):
     assert page.page.locator("#values .row").count() == 4
     assert page.page.locator("#values .row.taken").count() == 1
     assert page.text("title") == "Breakout"
-    assert page.text("lives") in "12345"
+    assert page.text("lives") in "012345"  # 0 where a game has just ended
     assert "1 viewer" in page.text("status")
 
 
