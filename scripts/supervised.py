@@ -15,6 +15,7 @@ from dqnlab import (
     history,
     objective,
     optim,
+    run_folder,
     schedules,
     train,
     weights,
@@ -185,7 +186,7 @@ def finish(run: Run, line: LiveLine) -> dict[str, Any]:
         "seconds": round(run.seconds, 1),
         "figures": figures,
     }
-    saved.run_folder.write_json(run.dir / "result.json", result)
+    run_folder.write_json(run.dir / "result.json", result)
     for name, value in figures.items():
         line.say(f"{name:24} {_number(value)}")
     line.say(f"run folder {run.dir}, {result['parameters']:,} parameters, {run.seconds:.1f} s")

@@ -48,8 +48,15 @@ def load(config: Config, seed: int) -> Splits:
     )
     if images.shape[1:] != test_images.shape[1:]:
         raise UserError(f"{config.data}: images {images.shape[1:]} and {test_images.shape[1:]}")
+    if images.dtype != np.uint8 or min(images.shape[1:]) < 12:
+        raise UserError(
+            f"{config.data}: images are {images.dtype}{list(images.shape[1:])}; LeNet takes bytes, "
+            "12 x 12 or more"
+        )
+    if not 0 < config.validation < 1:
+        raise UserError(f"--validation is {config.validation}; a share between 0 and 1")
     num_classes = int(max(labels.max(), test_labels.max())) + 1
-    preprocess.check_classes(labels.astype(np.int32), num_classes, "labels of the training files")
+    preprocess.check_classes(labels, num_classes, "labels of the training files")
     order = np.random.default_rng(seed).permutation(len(labels))
     held_back = max(1, round(config.validation * len(labels)))
 

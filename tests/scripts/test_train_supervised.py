@@ -212,6 +212,23 @@ def write_idx(folder: Path, labels: np.ndarray, images: np.ndarray) -> None:
         idx.write(folder / f"{part}-labels-idx1-ubyte", labels[chosen])
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "args", "says"),
+    [
+        ((400, 8, 8), "uint8", [], "images are uint8[8, 8]; LeNet takes bytes, 12 x 12 or more"),
+        ((400, 12, 12), "float32", [], "images are float32[12, 12]"),
+        ((400, 12, 12), "uint8", ["--validation", "nan"], "--validation is nan"),
+        ((300, 12, 12), "uint8", [], "t10k has no examples"),
+    ],
+)
+def test_files_that_lenet_cannot_learn_from_are_refused(shape, dtype, args, says, tmp_path, capsys):
+    write_idx(tmp_path, np.arange(shape[0], dtype=np.uint8) % 3, np.zeros(shape, dtype))
+    with pytest.raises(SystemExit):
+        run("idx-files", "--data", str(tmp_path), *args, "--run-dir", str(tmp_path / "run"))
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_files_in_mnists_format_train_and_a_class_without_examples_is_named(tmp_path, capsys):
     # Vertical bars at three places: learnt at once.
     rng = np.random.default_rng(0)
