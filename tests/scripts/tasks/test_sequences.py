@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -81,6 +82,21 @@ def test_dates_by_hand():
     assert dates.write(date, "%A the {ordinal} of %B, %Y") == "Friday the 3rd of March, 2028"
     assert dates.write(date, "%d. %B %y") == "3. March 28"
     assert dates.write(date, "%d/%m/%Y") == "03/03/2028"
+
+
+@pytest.mark.parametrize(
+    ("date", "says"),
+    [
+        ("3 March 2028" * 4, "--date has 48 characters; allowed: 1 to 40"),
+        ("", "--date has 0 characters; allowed: 1 to 40"),
+        ("3 März 2028", r"--date has 'ä' \(U\+00E4\) at position 3"),
+    ],
+)
+def test_a_date_that_cannot_be_read_is_refused(date, says):
+    splits = translation.load(translation.Config(dates=100), seed=0)
+    trained = types.SimpleNamespace(info=splits.info)
+    with pytest.raises(UserError, match=says):
+        translation.sample(trained, translation.Sample(date))
 
 
 def test_no_test_date_is_a_training_date():
