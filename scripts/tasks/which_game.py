@@ -22,7 +22,7 @@ from scripts.tasks.task import Splits, Task, Trained
 class Config(task.Config):
     """How the net is trained, and on how many frames."""
 
-    epochs: int = 5
+    epochs: int = 8
     batch_size: int = 64
     schedule: str = "warmup_cosine"
     batches_per_launch: int = 8
