@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import envs
 from agents import evaluation, runner, saliency
@@ -128,10 +129,12 @@ def draw_moment(game: Game, trained: Policy, step: int) -> Figure:
     overlay.imshow(np.asarray(heat)[0], cmap="inferno", alpha=0.65, vmin=0, vmax=1)
     names, values = trained.spec.action_meanings, game.q[step]
     colors = ["C1" if action == game.actions[step] else "C0" for action in range(len(names))]
-    bars.barh(range(len(names)), values, color=colors)
     low, high = float(values.min()), float(values.max())
     margin = max(0.15 * (high - low), 1e-3 * max(abs(low), abs(high), 1.0))
+    # From the axis's end and not from 0: of negative values too the longest bar is the best.
+    bars.barh(range(len(names)), values - low + margin, left=low - margin, color=colors)
     bars.set_xlim(low - margin, high + margin)
+    bars.xaxis.set_major_locator(MaxNLocator(5))
     bars.set_yticks(range(len(names)), names, fontsize=8 if len(names) < 10 else 6)
     bars.invert_yaxis()
     bars.set_xlabel("Q-value (the axis does not begin at 0)")
