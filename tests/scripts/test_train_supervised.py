@@ -89,18 +89,25 @@ def test_the_saved_net_gives_the_figure_that_the_run_reported(short_run):
     assert trained.x.shape == (8, 8, 1)
 
 
-def test_interrupted_by_ctrl_c_and_resumed_it_equals_one_that_was_not(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "every"),
+    [(signal.SIGINT, 130, "60"), (signal.SIGKILL, -signal.SIGKILL, "0")],
+    ids=["ctrl-c", "kill -9"],
+)
+def test_stopped_or_killed_and_resumed_it_equals_one_that_was_not(number, code, every, tmp_path):
     args = "digits-mlp --hidden 8 --epochs 400 --batches-per-launch 4 --schedule constant"
     args = [*args.split(), "--device", "cpu", "--quiet"]
     process = subprocess.Popen(
-        command(*args, "--run-dir", str(tmp_path / "part")), cwd=ROOT, stderr=subprocess.PIPE
+        command(*args, "--checkpoint-seconds", every, "--run-dir", str(tmp_path / "part")),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
     )
     while not (tmp_path / "part/metrics.jsonl").exists() or len(rows(tmp_path / "part")) < 3:
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == code
     stopped_at = len(rows(tmp_path / "part"))
     assert 3 <= stopped_at < 400
     more = str(stopped_at + 4)
