@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dqnlab.looking import layers, units
+from dqnlab.types import Array
 from scripts.pictures.subject import Absent, Subject, as_input
 
 PLACES, ALIKE, MOST = 200_000, 0.95, 128
@@ -36,16 +37,18 @@ def _stats(subject: Subject) -> dict[str, units.UnitStats]:
     """Of each layer with more than one unit. Of maps, a sample of the places."""
     rng = np.random.default_rng(0)
 
-    def outputs(forward: Any, x: Any) -> Any:
-        found = layers.layers(forward, as_input(x))
-        return {n: layer.output for n, layer in layers.with_weights(found, subject.params).items()}
+    def rows_of(name: str) -> np.ndarray:
+        def rows(forward: Any, x: Any) -> Array:
+            output = layers.layers(forward, as_input(x))[name].output
+            return output.reshape(-1, output.shape[-1])
+
+        return np.asarray(subject.run(rows), np.float32)
 
     # One layer at a time: all outputs of a large net for all inputs would fill the memory.
     stats = {}
     hidden = subject.layer_names()[: -1 if subject.names else None]  # the last is the output
     for name in hidden:
-        answer = subject.run(lambda forward, x, name=name: outputs(forward, x)[name])
-        rows = np.asarray(answer, np.float32).reshape(-1, answer.shape[-1])
+        rows = rows_of(name)
         if rows.shape[1] > 1:
             chosen = rng.permutation(len(rows))[:PLACES]
             stats[name] = units.unit_stats(rows[chosen])

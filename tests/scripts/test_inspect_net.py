@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from agents.presets import preset
 from dqnlab.types import UserError
 from envs.catch import make_catch
 from scripts import inspect_net
-from scripts.pictures import attribution, confusion, flips, load, neighbours, stimuli
+from scripts.pictures import attribution, confusion, flips, load, neighbours, statistics, stimuli
 from scripts.pictures.mosaic import mosaic
 from scripts.pictures.subject import Subject, find_unit
 from scripts.tasks import digits_mlp, saved
@@ -61,7 +62,7 @@ def test_the_pictures_of_an_agent_are_written_and_those_it_cannot_have_are_named
 @pytest.mark.parametrize("name", ["dqn", "c51", "iqn", "noisy", "r2d2"])
 def test_every_kind_of_agent_has_all_pictures(name, tmp_path, capsys):
     run = agent_run(tmp_path, name)
-    assert inspect_net.main([str(run), "--frames", "60"]) == 0
+    assert inspect_net.main([str(run), "--frames", "70"]) == 0  # the last batch has 6
     lines = capsys.readouterr().out
     for picture in FOR_AGENTS:
         assert f"{picture}: {run / 'inspect' / picture}.png" in lines
@@ -144,6 +145,22 @@ def test_the_share_of_answers_that_change_is_that_of_the_margins():
     assert expected[-1] > 20
     np.testing.assert_allclose(shares, expected, atol=0.6)
     assert at_random.get_ydata()[-1] < shares[-1] / 2
+
+
+def test_units_of_sequences_are_counted_over_batches_of_other_sizes():
+    def net(x):  # [B, 3] -> as a sequence of one step, [1, B, 4]
+        return hk.Linear(4)(x[None])[0]
+
+    pure = hk.without_apply_rng(hk.transform(net))
+    x = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
+    params = pure.init(jax.random.PRNGKey(0), x)
+    subject = linear(x, np.zeros((3, 4), np.float32))._replace(
+        params=params, forward=lambda params, x, context: pure.apply(params, x), names=None
+    )
+    (stats,) = statistics._stats(subject).values()
+    expected = np.asarray(pure.apply(params, x))
+    np.testing.assert_allclose(stats.mean, expected.mean(axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(stats.on, (expected > 0).mean(axis=0))
 
 
 def test_confusions_are_counted():
