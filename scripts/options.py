@@ -28,6 +28,9 @@ class Options:
     """Emulator frames to train for (4 to an agent step on Atari; others: agent steps)."""
     seed: int = 0
     """Seed of everything: weights, exploration, replay, emulator."""
+    num_seeds: int = 1
+    """Independent runs in one program, of this seed and the next ones, each with a folder of its
+    own. For games written in JAX (catch, cue); others: start several commands."""
     protocol: str = "machado2018"
     """How scores are measured: machado2018, nature2015 or atari100k."""
     run_dir: Path | None = None
@@ -105,8 +108,23 @@ def _peek(args: list[str], flag: str) -> str | None:
     return None
 
 
+def of_each_seed(options: Options) -> list[Options]:
+    """The options of each run by itself; several runs in one folder have folders in it."""
+    if options.num_seeds == 1:
+        return [options]
+    return [
+        dataclasses.replace(
+            options,
+            seed=seed,
+            num_seeds=1,
+            run_dir=options.run_dir and options.run_dir / f"seed{seed}",
+        )
+        for seed in range(options.seed, options.seed + options.num_seeds)
+    ]
+
+
 def _check(options: Options) -> None:
-    for name in ("frames", "checkpoint_every", "log_every", "iteration", "keep"):
+    for name in ("frames", "num_seeds", "checkpoint_every", "log_every", "iteration", "keep"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; at least 1")
     for name in ("seed", "eval_episodes"):

@@ -5,6 +5,7 @@ python scripts/train_dqn.py --resume runs/Pong-dqn-s0-...
 python scripts/train_dqn.py --list    all agents with their presets, papers and sizes
 """
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -18,11 +19,13 @@ import envs
 from agents import listing, networks, policy
 from dqnlab import run_folder
 from dqnlab.metrics import MetricsWriter
+from dqnlab.types import Env, UserError
 from scripts import startup
 from scripts.console import Progress
 from scripts.interrupts import Interrupts
-from scripts.options import parse
-from scripts.training import Run, describe, finish, train
+from scripts.options import Options, of_each_seed, parse
+from scripts.training import Run
+from scripts.training_loop import describe, finish, train
 
 
 def main(args: list[str] | None = None) -> int:
@@ -39,41 +42,62 @@ def main(args: list[str] | None = None) -> int:
     precision = networks.compute_type(options.settings.precision).name
     settings = dataclasses.replace(options.settings, precision=precision)
     options = dataclasses.replace(options, game=env.spec.game, settings=settings)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    run_dir = options.resume or run_folder.create(
-        "runs", options.game, options.agent, options.seed, stamp, options.run_dir
-    )
-    with run_folder.lock(run_dir):
+    with contextlib.ExitStack() as stack:
+        stack.callback(env.close)
+        runs = make_runs(options, env, stack)
         interrupts = Interrupts()
-        run = Run(options, env, run_dir)
+        plan = describe(runs, device)  # also the check that it fits
         if not options.quiet:
-            print(describe(run, device), flush=True)
-        if options.resume is None:
-            kept = dataclasses.asdict(options)
-            for name in ("settings", "run_dir", "resume"):
-                del kept[name]
-            policy.write_config(run_dir, options.agent, options.settings, env.spec, kept)
-            run.start()
-        else:
-            run.resume()
-        progress = Progress(options.frames, run.rows * run.frames_per_row, options.quiet)
-        for problem in run.problems:
+            print(plan, flush=True)
+        for run in runs:
+            begin(run)
+        progress = Progress(options.frames, runs[0].rows * runs[0].frames_per_row, options.quiet)
+        stack.callback(progress.close)
+        for problem in runs[0].problems:
             progress.say(f"warning: {problem}", is_error=True)
-        try:
-            resume_step = None if options.resume is None else run.agent_steps
-            with MetricsWriter(run_dir, resume_step=resume_step) as writer:
-                train(run, interrupts, progress, writer)
-            progress.close()
+        resume_step = None if options.resume is None else runs[0].agent_steps
+        with contextlib.ExitStack() as files:
+            writers = [files.enter_context(MetricsWriter(run.dir, resume_step)) for run in runs]
+            train(runs, interrupts, progress, writers)
+        progress.close()
+        for run in runs:
             if interrupts.is_set():
                 python = os.path.relpath(sys.executable)
-                progress.say(f"saved; go on with: {python} scripts/train_dqn.py --resume {run_dir}")
+                progress.say(f"saved; go on with: {python} scripts/train_dqn.py --resume {run.dir}")
             elif options.eval_episodes:
                 interrupts.is_saved = True
                 finish(run, progress)
-        finally:
-            progress.close()
-            env.close()
     return interrupts.exit_code
+
+
+def make_runs(options: Options, env: Env, stack: contextlib.ExitStack) -> list[Run]:
+    """The run, or that of each seed; their folders stay locked until the stack is left."""
+    if options.num_seeds > 1 and not env.spec.traceable:
+        raise UserError(
+            f"--num-seeds {options.num_seeds}: {env.spec.game} is not written in JAX (catch and "
+            "cue are); start one command for each seed"
+        )
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    runs = []
+    for each in of_each_seed(options):
+        run_dir = each.resume or run_folder.create(
+            "runs", each.game, each.agent, each.seed, stamp, each.run_dir
+        )
+        stack.enter_context(run_folder.lock(run_dir))
+        runs.append(Run(each, env, run_dir))
+    return runs
+
+
+def begin(run: Run) -> None:
+    """Start a new run with its config.json, or go on with the one to resume."""
+    if run.options.resume is not None:
+        run.resume()
+        return
+    kept = dataclasses.asdict(run.options)
+    for name in ("settings", "run_dir", "resume"):
+        del kept[name]
+    policy.write_config(run.dir, run.options.agent, run.options.settings, run.spec, kept)
+    run.start()
 
 
 if __name__ == "__main__":

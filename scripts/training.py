@@ -1,6 +1,6 @@
-"""A training run: its state and games, the loop over frames, checkpoints, the evaluation."""
+"""A training run: its state and games, its folder, its checkpoints, its rows of metrics."""
 
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +9,11 @@ import numpy as np
 
 from agents import driver as drivers
 from agents import policy, registry, runner, saving
-from agents.replay import ring as rings
 from agents.runner import RunState
-from dqnlab import checkpoint, optim, run_folder, transfer
+from dqnlab import checkpoint, optim, transfer
 from dqnlab.checkpoint import Segment
-from dqnlab.metrics import MetricsWriter
 from dqnlab.train import TrainState
 from dqnlab.types import Env, UserError
-from scripts import evaluate, memory, video
-from scripts.console import Progress
-from scripts.interrupts import Interrupts
 from scripts.options import Options
 
 
@@ -76,6 +71,12 @@ class Run:
         best = saved.meta["best_return"]
         self.best_return = -np.inf if best is None else best
         self.seconds = saved.meta["seconds"]
+
+    def advance(self, num_rows: int, should_stop: Callable[[], bool]) -> int:
+        """Take up to so many vector steps; returns how many."""
+        self.state, done = self.driver.advance(self.state, num_rows, should_stop)
+        self.rows += done
+        return int(done)
 
     def save(self) -> None:
         """Write the weights (also as the best, if the score is the best yet) and a checkpoint.
@@ -157,88 +158,6 @@ class Run:
             "epsilon": float(runner.epsilon(self.options.settings, self.agent_steps)),
             **means,
         }
-
-
-def train(run: Run, interrupts: Interrupts, progress: Progress, writer: MetricsWriter) -> None:
-    """Go on until all frames are seen or a signal asks to stop; checkpoints on the way."""
-    options = run.options
-    total = -(-options.frames // run.frames_per_row)
-    log_rows, save_rows = run.rows_of(options.log_every), run.rows_of(options.checkpoint_every)
-    started, started_rows, base = time.monotonic(), run.rows, run.seconds
-    while run.rows < total and not interrupts.is_set():
-        to_log, to_save = log_rows - run.rows % log_rows, save_rows - run.rows % save_rows
-        step = min(to_log, to_save, total - run.rows)
-        run.state, done = run.driver.advance(run.state, step, interrupts.is_set)
-        run.rows += done
-        run.seconds = base + time.monotonic() - started
-        if run.rows % log_rows == 0 and done:
-            speed = (run.rows - started_rows) * run.frames_per_row / (run.seconds - base)
-            started_rows, base, started = run.rows, run.seconds, time.monotonic()
-            row = run.metrics_row(speed)
-            writer.write(row)
-            progress.update(row, run.replay_fill)
-        if run.rows % save_rows == 0 and done:
-            run.save()
-            _write_histograms(run, writer)
-    if run.rows != run.saved_rows:
-        run.save()
-
-
-def _write_histograms(run: Run, writer: MetricsWriter) -> None:
-    """The distribution of every layer's weights, for TensorBoard."""
-    for module, arrays in run.state.train.params.items():
-        for name, array in arrays.items():
-            writer.write_histogram(f"{module}/{name}", array, run.agent_steps)
-
-
-def finish(run: Run, progress: Progress) -> None:
-    """Evaluate the final weights, write a video, say where everything lies."""
-    options = run.options
-    trained = policy.load(run.dir, "last")
-    epsilon = options.settings.evaluation_epsilon
-    seed = drivers.env_seed(options.seed, drivers.EVALUATION, 0)
-    progress.say(f"evaluating: {options.eval_episodes} games")
-    result = evaluate.score(
-        trained,
-        protocol=options.protocol,
-        episodes=options.eval_episodes,
-        epsilon=epsilon,
-        seed=seed,
-        num_envs=8,
-    )
-    run_folder.write_json(run.dir / "eval.json", result)
-    progress.say(evaluate.describe(result))
-    if evaluate.has_pictures(trained):
-        path = run.dir / "videos" / "final.mp4"
-        video.record(trained, options.protocol, path, epsilon=epsilon, seed=seed)
-        progress.say(f"video      {path}")
-    progress.say(f"curves     tensorboard --logdir {run.dir}")
-    progress.say(f"run folder {run.dir}")
-
-
-def describe(run: Run, device: str) -> str:
-    """What is about to happen, the replay's memory included. UserError where it cannot fit."""
-    settings, spec = run.options.settings, run.spec
-    replay_bytes = rings.num_bytes(spec, settings.replay_capacity)
-    available = memory.available()
-    if jax.devices()[0].platform == "cpu" and replay_bytes > available:
-        fits = int(settings.replay_capacity * 0.8 * available / replay_bytes)
-        raise UserError(
-            f"the replay would take {replay_bytes / 1e9:.2f} GB and {available / 1e9:.2f} GB are "
-            f"free: use --replay-capacity {fits} or less"
-        )
-    rules = ", ".join(f"{k} {v}" for k, v in spec.protocol.items() if k != "name")
-    return "\n".join(
-        [
-            f"game       {spec.game}, {spec.num_envs} at once, {spec.num_actions} actions",
-            f"protocol   {spec.protocol['name']}" + (rules and f": {rules}"),
-            f"agent      {run.options.agent}, preset {run.options.preset}, seed {run.options.seed}",
-            f"device     {device}",
-            f"network    computes in {settings.precision}",
-            f"replay     {settings.replay_capacity:,} frames, {replay_bytes / 1e9:.2f} GB",
-            f"run folder {run.dir}",
-        ]
-    )
 
 
 def _with_torso(state: RunState, run_dir: str) -> RunState:

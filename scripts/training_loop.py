@@ -1,0 +1,140 @@
+"""The loop of a training run, or of several in one program; what comes before and after it."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from agents import driver as drivers
+from agents import policy, registry, seeds
+from dqnlab import run_folder
+from dqnlab.metrics import MetricsWriter
+from dqnlab.types import UserError
+from scripts import evaluate, memory, video
+from scripts.console import Progress
+from scripts.interrupts import Interrupts
+from scripts.training import Run
+
+
+def train(
+    runs: Sequence[Run],
+    interrupts: Interrupts,
+    progress: Progress,
+    writers: Sequence[MetricsWriter],
+) -> None:
+    """Go on until all frames are seen or a signal asks to stop; checkpoints on the way.
+
+    Several runs differ in their seeds only, and their games are written in JAX: one program
+    advances all of them.
+    """
+    run, options = runs[0], runs[0].options
+    advance = run.advance if len(runs) == 1 else _together(runs)
+    total = -(-options.frames // run.frames_per_row)
+    log_rows, save_rows = run.rows_of(options.log_every), run.rows_of(options.checkpoint_every)
+    started, started_rows, base = time.monotonic(), run.rows, run.seconds
+    while run.rows < total and not interrupts.is_set():
+        to_log, to_save = log_rows - run.rows % log_rows, save_rows - run.rows % save_rows
+        done = advance(min(to_log, to_save, total - run.rows), interrupts.is_set)
+        for each in runs:
+            each.seconds = base + time.monotonic() - started
+        if run.rows % log_rows == 0 and done:
+            speed = (run.rows - started_rows) * run.frames_per_row / (run.seconds - base)
+            started_rows, base, started = run.rows, run.seconds, time.monotonic()
+            rows = [each.metrics_row(speed) for each in runs]
+            for writer, row in zip(writers, rows, strict=True):
+                writer.write(row)
+            progress.update(_mean(rows), run.replay_fill)
+        if run.rows % save_rows == 0 and done:
+            for each, writer in zip(runs, writers, strict=True):
+                each.save()
+                _write_histograms(each, writer)
+    for each in runs:
+        if each.rows != each.saved_rows:
+            each.save()
+
+
+def _write_histograms(run: Run, writer: MetricsWriter) -> None:
+    """The distribution of every layer's weights, for TensorBoard."""
+    for module, arrays in run.state.train.params.items():
+        for name, array in arrays.items():
+            writer.write_histogram(f"{module}/{name}", array, run.agent_steps)
+
+
+def _together(runs: Sequence[Run]) -> Callable[[int, Callable[[], bool]], int]:
+    advance_all = seeds.advance_together(runs[0].runner, runs[0].env, [run.driver for run in runs])
+
+    def advance(num_rows: int, should_stop: Callable[[], bool]) -> int:
+        states, done = advance_all([run.state for run in runs], num_rows, should_stop)
+        for run, state in zip(runs, states, strict=True):
+            run.state, run.rows = state, run.rows + done
+        return done
+
+    return advance
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One row for all seeds; what is None for one of them is None."""
+    if len(rows) == 1:
+        return rows[0]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return {
+        name: None if None in values else type(values[0])(sum(values) / len(values))
+        for name, values in columns.items()
+    }
+
+
+def finish(run: Run, progress: Progress) -> None:
+    """Evaluate the final weights, write a video, say where everything lies."""
+    options = run.options
+    trained = policy.load(run.dir, "last")
+    epsilon = options.settings.evaluation_epsilon
+    seed = drivers.env_seed(options.seed, drivers.EVALUATION, 0)
+    progress.say(f"evaluating: {options.eval_episodes} games")
+    result = evaluate.score(
+        trained,
+        protocol=options.protocol,
+        episodes=options.eval_episodes,
+        epsilon=epsilon,
+        seed=seed,
+        num_envs=8,
+    )
+    run_folder.write_json(run.dir / "eval.json", result)
+    progress.say(evaluate.describe(result))
+    if evaluate.has_pictures(trained):
+        path = run.dir / "videos" / "final.mp4"
+        video.record(trained, options.protocol, path, epsilon=epsilon, seed=seed)
+        progress.say(f"video      {path}")
+    progress.say(f"curves     tensorboard --logdir {run.dir}")
+    progress.say(f"run folder {run.dir}")
+
+
+def describe(runs: Sequence[Run], device: str) -> str:
+    """What is about to happen, the replay's memory included. UserError where it cannot fit."""
+    options, spec = runs[0].options, runs[0].spec
+    settings = options.settings
+    replay = jax.eval_shape(registry.make_replay(settings, spec).init)
+    replay_bytes = len(runs) * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(replay))
+    # Several runs are put together for a program and taken apart again: two of each.
+    needed, available = replay_bytes * min(len(runs), 2), memory.available()
+    if jax.devices()[0].platform == "cpu" and needed > available:
+        fits = int(settings.replay_capacity * 0.8 * available / needed)
+        raise UserError(
+            f"the replay would take {needed / 1e9:.2f} GB and {available / 1e9:.2f} GB are "
+            f"free: use --replay-capacity {fits} or less"
+        )
+    rules = ", ".join(f"{k} {v}" for k, v in spec.protocol.items() if k != "name")
+    seed = f"seed {options.seed}"
+    if len(runs) > 1:
+        seed = f"seeds {options.seed} to {runs[-1].options.seed}, each with a replay"
+    return "\n".join(
+        [
+            f"game       {spec.game}, {spec.num_envs} at once, {spec.num_actions} actions",
+            f"protocol   {spec.protocol['name']}" + (rules and f": {rules}"),
+            f"agent      {options.agent}, preset {options.preset}, {seed}",
+            f"device     {device}",
+            f"network    computes in {settings.precision}",
+            f"replay     {replay.ring.first.size:,} frames, {replay_bytes / 1e9:.2f} GB",
+            *(f"run folder {run.dir}" for run in runs),
+        ]
+    )
