@@ -25,7 +25,7 @@ def parse(content_type: str, body: bytes, net: Predictor, max_batch: int) -> np.
     """Inputs [B, *shape]; one without the first axis is a batch of 1.
 
     Raises HTTPException: 415 for other content types, 400 for a body that is none of them, 422 for
-    an array of another type, shape or range, 413 for more inputs than `max_batch`.
+    an array of another type, shape or range or of more than `max_batch` inputs.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == NPY:
@@ -95,7 +95,7 @@ def _batched(shape: tuple[int, ...], net: Predictor, max_batch: int) -> tuple[in
     if full[1:] != net.shape or full[0] < 1:
         raise HTTPException(422, f"inputs have shape {list(shape)[:8]}; expected {_expected(net)}")
     if full[0] > max_batch:
-        raise HTTPException(413, f"{full[0]} inputs in one request; at most {max_batch}")
+        raise HTTPException(422, f"{full[0]} inputs in one request; at most {max_batch}")
     return full
 
 

@@ -12,9 +12,9 @@ Schema = dict[str, Any]
 _ERRORS = {
     400: "the body is neither JSON nor a .npy file",
     408: "the body did not arrive in time",
-    413: "too many inputs or bytes",
+    413: "too many bytes",
     415: "another content type",
-    422: "an array of another shape, type or range",
+    422: "an array of another shape, type or range, or too many inputs",
     503: "busy: ask again later",
     504: "the net did not answer in time",
 }

@@ -1,6 +1,5 @@
 """Thousands of requests, valid, damaged and random: never a crash, never a path in an answer."""
 
-import contextlib
 import io
 import re
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
 from hypothesis.extra import numpy as arrays
 from schemathesis import GenerationMode
 
@@ -52,19 +50,20 @@ def check_schema(server: str, number: int) -> None:
     """`number` requests each that the schema allows and that it forbids, to each operation."""
     schema = schemathesis.openapi.from_url(f"{server}/openapi.json")
     for found in schema.get_all_operations():
+        operation = found.ok()
         for mode in GenerationMode:
-            cases = found.ok().as_strategy(generation_mode=mode)
+            if mode is GenerationMode.NEGATIVE and operation.method == "get":
+                continue  # nothing is forbidden where nothing is sent
 
             @settings(max_examples=number, **QUIET)
-            @given(case=cases)
+            @given(case=operation.as_strategy(generation_mode=mode))
             def send(case: schemathesis.Case) -> None:
                 # Statuses, content types and bodies as in the schema; what is allowed is accepted,
                 # what is forbidden refused; no server errors.
                 answer = case.call_and_validate()
                 assert not LEAK.search(answer.text)
 
-            with contextlib.suppress(Unsatisfiable):  # of GET nothing is forbidden
-                send()
+            send()
 
 
 def test_every_answer_to_what_the_schema_allows_or_forbids_is_as_the_schema_says(server):
