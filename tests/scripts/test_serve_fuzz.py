@@ -36,7 +36,7 @@ schemathesis.openapi.media_type("application/x-npy", valid_npy)
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     net = predictor.of_agent(small_policy(), "dqn")
-    with running(serve_app.make(net, Batcher(net, 8, max_waiting=200), 5.0)) as url:
+    with running(serve_app.make(net, Batcher(net, 8, max_waiting=200), 60.0)) as url:
         yield url
 
 
