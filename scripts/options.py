@@ -11,6 +11,7 @@ from agents.settings import Settings
 from agents.settings import check as check_settings
 from dqnlab import records, run_folder
 from dqnlab.types import UserError
+from scripts import flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +66,10 @@ def parse(args: list[str], description: str | None) -> Options:
 
     Raises UserError for values out of range, and for settings that a resumed run cannot change.
     """
-    resume = _peek(args, "--resume")
+    resume = flags.value(args, "--resume") or None  # a flag without its value is tyro's to refuse
     if resume is None:
-        agent, preset = _peek(args, "--agent") or "dqn", _peek(args, "--preset") or "laptop"
+        agent = flags.value(args, "--agent") or "dqn"
+        preset = flags.value(args, "--preset") or "laptop"
         default = Options(settings=presets.preset(agent, preset))
     else:
         default = read_options(Path(resume))
@@ -97,30 +99,6 @@ def _first_difference(given: Any, saved: Any, name: str) -> str:
         name = next(k for k, v in vars(given).items() if v != getattr(saved, k))
         given, saved = getattr(given, name), getattr(saved, name)
     return f"{name} was {saved!r} and cannot become {given!r}"
-
-
-def _peek(args: list[str], flag: str) -> str | None:
-    for this, following in zip(args, [*args[1:], None], strict=True):
-        if this == flag:
-            return following
-        if this.startswith(flag + "="):
-            return this.removeprefix(flag + "=")
-    return None
-
-
-def of_each_seed(options: Options) -> list[Options]:
-    """The options of each run by itself; several runs in one folder have folders in it."""
-    if options.num_seeds == 1:
-        return [options]
-    return [
-        dataclasses.replace(
-            options,
-            seed=seed,
-            num_seeds=1,
-            run_dir=options.run_dir and options.run_dir / f"seed{seed}",
-        )
-        for seed in range(options.seed, options.seed + options.num_seeds)
-    ]
 
 
 def _check(options: Options) -> None:

@@ -1,6 +1,8 @@
 import pytest
 
+from agents import presets
 from scripts import flags
+from scripts import options as training_options
 
 
 @pytest.mark.parametrize(
@@ -17,3 +19,10 @@ from scripts import flags
 def test_a_flag_is_found_in_either_spelling_and_taken_out(args, value, rest):
     assert flags.value(args, "--run") == value
     assert flags.without(args, "--run") == rest
+
+
+@pytest.mark.parametrize(("args", "agent"), [([], "dqn"), (["--agent=c51"], "c51")])
+def test_an_empty_command_line_is_the_main_job(args, agent):
+    options = training_options.parse(args, None)
+    assert (options.game, options.agent) == ("Pong", agent)
+    assert options.settings == presets.preset(agent, "laptop")
