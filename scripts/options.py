@@ -101,6 +101,21 @@ def _first_difference(given: Any, saved: Any, name: str) -> str:
     return f"{name} was {saved!r} and cannot become {given!r}"
 
 
+def of_each_seed(options: Options) -> list[Options]:
+    """The options of each run by itself; several runs in one folder have folders in it."""
+    if options.num_seeds == 1:
+        return [options]
+    return [
+        dataclasses.replace(
+            options,
+            seed=seed,
+            num_seeds=1,
+            run_dir=options.run_dir and options.run_dir / f"seed{seed}",
+        )
+        for seed in range(options.seed, options.seed + options.num_seeds)
+    ]
+
+
 def _check(options: Options) -> None:
     for name in ("frames", "num_seeds", "checkpoint_every", "log_every", "iteration", "keep"):
         if getattr(options, name) < 1:
