@@ -58,7 +58,7 @@ def fingerprint(splits: Splits) -> str:
 
 def check_data(run_dir: Path, splits: Splits) -> None:
     """Raise UserError where the run in that folder began with other data."""
-    if run_folder.read_json(run_dir / INFO)["data"] != fingerprint(splits):
+    if run_folder.read_json(run_dir / INFO).get("data") != fingerprint(splits):
         raise UserError(
             f"{run_dir} began with other data: the files, or the version that made the data, have "
             "changed since; start a new run"
