@@ -324,3 +324,11 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
     assert server.returncode == 2
     assert json.dumps(str(tmp_path))[1:-1] in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_an_answer_does_not_wait_for_its_headers_to_be_acknowledged():
+    listening = http_server.listen("127.0.0.1", 0)
+    with listening, socket.create_connection(listening.getsockname()[:2]):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
