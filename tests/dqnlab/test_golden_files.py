@@ -49,4 +49,6 @@ def test_the_config_of_a_published_run_still_describes_its_run(path: Path, tmp_p
     assert {name: getattr(settings, name) for name in kept} == kept
     assert spec.obs_shape == (84, 84)
     saved = options.read_options(tmp_path)
-    assert (saved.game, saved.seed, saved.resume) == (spec.game, 1, tmp_path)
+    named = (spec.game.lower(), f"s{saved.seed}")  # the file: game, perhaps more, seed
+    assert (path.stem.split("-")[0], path.stem.split("-")[-2]) == named
+    assert saved.resume == tmp_path
