@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from agents.runner import Runner, RunState
-from dqnlab.metrics import EpisodeTracker
+from agents.scores import EpisodeTracker
 from dqnlab.types import Array, Env, PyTree, TimeStep, UserError
 
 TRAINING, EVALUATION = 0, 1  # streams of seeds

@@ -1,14 +1,14 @@
-"""What a run reports: rows in `metrics.jsonl`, mirrored to TensorBoard, and the games' scores."""
+"""What a run reports: rows in `metrics.jsonl`, mirrored to TensorBoard and where else asked."""
 
 import contextlib
 import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from tensorboardX import summary
@@ -20,7 +20,6 @@ from dqnlab.types import UserError
 
 FILE = "metrics.jsonl"
 STEP = "agent_steps"  # every row has it, or another name: what resuming and TensorBoard count in
-_RECENT = 100  # finished games that the mean score is over, as in the DQN papers
 
 
 class MetricsWriter:
@@ -31,13 +30,20 @@ class MetricsWriter:
       resume_step: None for a new run. Else rows of later steps are dropped: the run that is resumed
         from the checkpoint of that step writes them again.
       step: the name of the whole number that every row counts in.
+      mirror: is given every row, once it is written.
 
     Raises:
       UserError: the folder holds rows already and `resume_step` is None, or a file is unusable.
     """
 
-    def __init__(self, run_dir: str | Path, resume_step: int | None = None, step: str = STEP):
-        self._step = step
+    def __init__(
+        self,
+        run_dir: str | Path,
+        resume_step: int | None = None,
+        step: str = STEP,
+        mirror: Callable[[dict[str, Any]], None] = lambda row: None,
+    ):
+        self._step, self._mirror = step, mirror
         self.path = Path(run_dir) / FILE
         try:
             if resume_step is not None:
@@ -78,6 +84,7 @@ class MetricsWriter:
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror}") from error
         self._event(plain[self._step], summary=summary_pb2.Summary(value=scalars))
+        self._mirror(plain)
 
     def write_histogram(self, name: str, values: Any, agent_steps: int, bins: int = 50) -> None:
         """Mirrors the distribution of an array's finite values to TensorBoard only."""
@@ -85,6 +92,12 @@ class MetricsWriter:
         flat = flat[np.isfinite(flat)]
         if flat.size:
             self._event(agent_steps, summary=summary.histogram(name, flat, bins))
+
+    def write_picture(self, name: str, encoded: bytes, agent_steps: int) -> None:
+        """Shows a PNG, JPEG or (moving) GIF file's bytes in TensorBoard."""
+        picture = summary_pb2.Summary.Image(colorspace=3, encoded_image_string=encoded)
+        value = summary_pb2.Summary.Value(tag=name, image=picture)
+        self._event(agent_steps, summary=summary_pb2.Summary(value=[value]))
 
     def close(self) -> None:
         """Closes both files; nothing can be written afterwards."""
@@ -159,69 +172,3 @@ def _plain(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     raise UserError(f"metric {name!r} is a {type(value).__name__}, not a number or a string")
-
-
-class Episode(NamedTuple):
-    """A game that was played to its end."""
-
-    game: int  # which of the N parallel games
-    score: float  # sum of all rewards as the game gave them, not clipped
-    length: int  # agent steps
-
-
-class EpisodeTracker:
-    """Scores of N parallel games, counted on the host.
-
-    A game is over when its next one begins (`first`): a lost life or a clipped reward changes
-    nothing. The reward that comes with `first` belongs to no game and is left out.
-    """
-
-    def __init__(self, num_envs: int):
-        self.episodes = 0  # finished so far
-        self._sums = np.zeros(num_envs, np.float64)
-        self._lengths = np.zeros(num_envs, np.int64)  # agent steps since the game's first frame
-        self._recent: list[float] = []  # scores of the last finished games, oldest first
-
-    def add(self, reward: np.ndarray, first: np.ndarray) -> list[Episode]:
-        """Counts one TimeStep, float32[N] and bool[N]; returns the games that are over."""
-        reward, first = np.asarray(reward), np.asarray(first)
-        finished = []
-        if first.any():
-            for game in np.flatnonzero(first & (self._lengths > 0)).tolist():
-                score, length = float(self._sums[game]), int(self._lengths[game])
-                finished.append(Episode(game, score, length))
-            self.episodes += len(finished)
-            self._recent = [*self._recent, *(each.score for each in finished)][-_RECENT:]
-        self._sums += reward
-        self._lengths += 1
-        self._sums[first] = 0.0
-        self._lengths[first] = 0
-        return finished
-
-    def cut(self) -> None:
-        """All games are reset from outside: the unfinished ones count for nothing."""
-        self._sums[:] = 0.0
-        self._lengths[:] = 0
-
-    def mean(self, last: int = _RECENT) -> float | None:
-        """Mean score of the last finished games, at most 100; None before the first."""
-        scores = self._recent[-last:]
-        return math.fsum(scores) / len(scores) if scores else None
-
-    def state(self) -> dict[str, Any]:
-        """Everything, as JSON; floats survive that exactly."""
-        return {
-            "episodes": self.episodes,
-            "sums": self._sums.tolist(),
-            "lengths": self._lengths.tolist(),
-            "recent": list(self._recent),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`; UserError where it is of another number of games."""
-        if len(state["sums"]) != len(self._sums):
-            raise UserError(f"scores of {len(state['sums'])} games, expected {len(self._sums)}")
-        self.episodes = state["episodes"]
-        self._sums[:] = state["sums"]
-        self._lengths[:] = state["lengths"]
-        self._recent = list(state["recent"])

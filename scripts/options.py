@@ -11,7 +11,7 @@ from agents.settings import Settings
 from agents.settings import check as check_settings
 from dqnlab import records, run_folder
 from dqnlab.types import UserError
-from scripts import flags
+from scripts import extras, flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +52,17 @@ class Options:
     """Run folder to go on with, exactly as if it had not stopped; only --frames may change."""
     init_torso: str | None = None
     """Run folder of an agent or a supervised net whose trained torso this run starts with."""
+    wandb: str | None = None
+    """Weights & Biases project that the run's rows and video also go to."""
     quiet: bool = False
     """Print nothing but errors."""
     settings: tyro.conf.OmitArgPrefixes[Settings] = dataclasses.field(default_factory=Settings)
 
 
 # What may differ between a run and its resumption without changing what is learnt.
-_MAY_CHANGE = {"frames", "quiet", "device", "eval_episodes", "keep", "checkpoint_every", "resume"}
+_MAY_CHANGE = {
+    *("frames", "quiet", "device", "eval_episodes", "keep", "checkpoint_every", "resume", "wandb")
+}
 
 
 def parse(args: list[str], description: str | None) -> Options:
@@ -123,5 +127,7 @@ def _check(options: Options) -> None:
     for name in ("seed", "eval_episodes"):
         if getattr(options, name) < 0:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; at least 0")
+    if options.wandb is not None:
+        extras.need("wandb", "wandb")
     registry.check_name(options.agent)
     check_settings(options.settings)

@@ -24,6 +24,7 @@ from scripts import startup
 from scripts.console import Progress
 from scripts.interrupts import Interrupts
 from scripts.options import Options, of_each_seed, parse
+from scripts.tracking import Tracker
 from scripts.training import Run
 from scripts.training_loop import describe, finish, train
 
@@ -56,17 +57,16 @@ def main(args: list[str] | None = None) -> int:
         for problem in runs[0].problems:
             progress.say(f"warning: {problem}", is_error=True)
         resume_step = None if options.resume is None else runs[0].agent_steps
-        with contextlib.ExitStack() as files:
-            writers = [files.enter_context(MetricsWriter(run.dir, resume_step)) for run in runs]
-            train(runs, interrupts, progress, writers)
+        writers = [open_writer(run, resume_step, stack) for run in runs]
+        train(runs, interrupts, progress, writers)
         progress.close()
-        for run in runs:
+        for run, writer in zip(runs, writers, strict=True):
             if interrupts.is_set():
                 python = os.path.relpath(sys.executable)
                 progress.say(f"saved; go on with: {python} scripts/train_dqn.py --resume {run.dir}")
             elif options.eval_episodes:
                 interrupts.is_saved = True
-                finish(run, progress)
+                finish(run, progress, writer)
     return interrupts.exit_code
 
 
@@ -98,6 +98,15 @@ def begin(run: Run) -> None:
         del kept[name]
     policy.write_config(run.dir, run.options.agent, run.options.settings, run.spec, kept)
     run.start()
+
+
+def open_writer(run: Run, resume_step: int | None, stack: contextlib.ExitStack) -> MetricsWriter:
+    """What takes the run's rows until the stack is left."""
+    if run.options.wandb is None:
+        return stack.enter_context(MetricsWriter(run.dir, resume_step))
+    tracker = Tracker(run.options.wandb, run.dir)
+    stack.callback(tracker.close)
+    return stack.enter_context(MetricsWriter(run.dir, resume_step, mirror=tracker.write))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def finish(run: Run, progress: Progress) -> None:
+def finish(run: Run, progress: Progress, writer: MetricsWriter) -> None:
     """Evaluate the final weights, write a video, say where everything lies."""
     options = run.options
     trained = policy.load(run.dir, "last")
@@ -104,6 +104,7 @@ def finish(run: Run, progress: Progress) -> None:
     if evaluate.has_pictures(trained):
         path = run.dir / "videos" / "final.mp4"
         video.record(trained, options.protocol, path, epsilon=epsilon, seed=seed)
+        writer.write_picture("video", video.as_gif(path), run.agent_steps)
         progress.say(f"video      {path}")
     progress.say(f"curves     tensorboard --logdir {run.dir}")
     progress.say(f"run folder {run.dir}")

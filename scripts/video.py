@@ -1,6 +1,9 @@
 """A game seen as a person sees it: full resolution, in colour, as an MP4 file."""
 
+import contextlib
+import subprocess
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -26,7 +29,7 @@ def record(policy: Policy, protocol: str, path: Path, *, epsilon: float, seed: i
     picture_env = envs.make(policy.spec.game, 1, protocol, training=False, **pictures)
     env = envs.make(policy.spec.game, 1, protocol, training=False)
     picture_state, picture = picture_env.reset(seed)
-    writer = _open(path, picture.obs.shape[1:3])
+    writer = open_writer(path, picture.obs.shape[1:3])
     is_over = False
 
     def on_step(timestep: TimeStep, action: np.ndarray, q: np.ndarray) -> None:
@@ -54,7 +57,30 @@ def record(policy: Policy, protocol: str, path: Path, *, epsilon: float, seed: i
         picture_env.close()
 
 
-def _open(path: Path, shape: tuple[int, int]) -> imageio_ffmpeg.write_frames:
+def as_gif(path: Path, seconds: float = 20.0) -> bytes:
+    """The beginning of a video at the game's own resolution: what TensorBoard can play."""
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    scale = f"scale=iw/{_SCALE}:ih/{_SCALE}:flags=neighbor"
+    command = [
+        ffmpeg,
+        "-v",
+        "error",
+        "-t",
+        str(seconds),
+        "-i",
+        path,
+        "-vf",
+        scale,
+        "-f",
+        "gif",
+        "-",
+    ]
+    with _forking():
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+
+
+def open_writer(path: Path, shape: tuple[int, int]) -> imageio_ffmpeg.write_frames:
+    """A coroutine that takes pictures of a game [H, W], scaled up, as uint8[2 H, 2 W, 3]."""
     height, width = shape
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = imageio_ffmpeg.write_frames(
@@ -64,8 +90,14 @@ def _open(path: Path, shape: tuple[int, int]) -> imageio_ffmpeg.write_frames:
         macro_block_size=1,
         ffmpeg_log_level="error",
     )
-    with warnings.catch_warnings():
-        # JAX warns of forks; this one becomes ffmpeg at once and touches nothing of JAX's.
-        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+    with _forking():
         writer.send(None)
     return writer
+
+
+@contextlib.contextmanager
+def _forking() -> Iterator[None]:
+    # JAX warns of forks; these become ffmpeg at once and touch nothing of JAX's.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+        yield

@@ -1,12 +1,16 @@
-"""TensorBoard also gets what no row can hold: the distribution of every layer's weights."""
+"""TensorBoard also gets what no row can hold: every layer's weights, and the agent at play."""
 
+import io
 import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from tensorboardX.proto import event_pb2
 
-from scripts import train_dqn
+from dqnlab.metrics import MetricsWriter
+from scripts import train_dqn, video
 
 CATCH = (
     "--game catch --num-envs 4 --log-every 400 --checkpoint-every 400 --learning-starts 200 "
@@ -40,3 +44,27 @@ def test_weights_of_every_layer_are_a_histogram_at_each_checkpoint(tmp_path):
     hidden = [number for _, tag, number in seen if tag.endswith("/w")]
     assert 16 * 3 in hidden  # the last layer: 16 features, 3 actions
     assert len(seen) == 2 * len(tags)
+
+
+def test_the_video_plays_as_a_moving_picture(tmp_path):
+    frames = np.zeros((12, 420, 320, 3), np.uint8)
+    frames[6:, :, :, 0] = 250  # black, then red
+    path = tmp_path / "game.mp4"
+    writer = video.open_writer(path, (210, 160))
+    for frame in frames:
+        writer.send(frame)
+    writer.close()
+    with MetricsWriter(tmp_path) as rows:
+        rows.write_picture("video", video.as_gif(path), 40)
+    (shown,) = [event for event in events(tmp_path) if event.summary.value]
+    assert (shown.step, shown.summary.value[0].tag) == (40, "video")
+    gif = Image.open(io.BytesIO(shown.summary.value[0].image.encoded_image_string))
+    assert (gif.size, gif.is_animated) == ((160, 210), True)
+    seconds = 0.0
+    colours = []
+    for index in range(gif.n_frames):
+        gif.seek(index)
+        seconds += gif.info["duration"] / 1000
+        colours.append(gif.convert("RGB").getpixel((80, 100))[0] > 200)
+    assert (colours[0], colours[-1]) == (False, True)
+    assert abs(seconds - 12 / video.FRAMES_PER_SECOND) < 0.15  # a GIF counts in 1/100 s
