@@ -38,6 +38,13 @@ def test_every_kind_of_growth_is_seen(grows):
     assert not soak.is_flat(soak.judge(samples(**grows)))
 
 
+def test_memory_given_back_and_taken_again_is_no_growth():
+    run = samples()
+    for i in range(25, 35):
+        run[i] = run[i]._replace(memory=run[i].memory - 16 * 2**20)
+    assert soak.is_flat(soak.judge(run))
+
+
 def test_too_short_a_run_is_not_judged():
     with pytest.raises(UserError, match="train longer"):
         soak.judge(samples()[:15])
