@@ -59,22 +59,9 @@ def record(policy: Policy, protocol: str, path: Path, *, epsilon: float, seed: i
 
 def as_gif(path: Path, seconds: float = 20.0) -> bytes:
     """The beginning of a video at the game's own resolution: what TensorBoard can play."""
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     scale = f"scale=iw/{_SCALE}:ih/{_SCALE}:flags=neighbor"
-    command = [
-        ffmpeg,
-        "-v",
-        "error",
-        "-t",
-        str(seconds),
-        "-i",
-        path,
-        "-vf",
-        scale,
-        "-f",
-        "gif",
-        "-",
-    ]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), *f"-v error -t {seconds} -i".split(), str(path)]
+    command += ["-vf", scale, *"-f gif -".split()]
     with _forking():
         return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 

@@ -3,35 +3,23 @@
 import json
 import os
 import resource
-import struct
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tensorboardX.proto import event_pb2
 
 from dqnlab import metrics
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import UserError
+from tests.dqnlab.tensorboard import events
 
 
 def write_rows(folder: Path, steps: range, resume_step: int | None = None) -> None:
     with MetricsWriter(folder, resume_step) as writer:
         for step in steps:
             writer.write({"agent_steps": step, "loss": step / 3, "note": "x"})
-
-
-def events(folder: Path) -> list[Any]:
-    found = []
-    for path in sorted(folder.glob("events.out.tfevents.*"), key=lambda path: path.suffixes[-1]):
-        data = path.read_bytes()
-        while data:  # length, its checksum, the event, its checksum
-            (length,) = struct.unpack("<Q", data[:8])
-            found.append(event_pb2.Event.FromString(data[12 : 12 + length]))
-            data = data[16 + length :]
-    return found
 
 
 def test_rows_come_back_in_order_with_keys_in_order(tmp_path: Path) -> None:

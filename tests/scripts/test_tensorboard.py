@@ -1,32 +1,18 @@
 """TensorBoard also gets what no row can hold: every layer's weights, and the agent at play."""
 
 import io
-import struct
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
-from tensorboardX.proto import event_pb2
 
 from dqnlab.metrics import MetricsWriter
 from scripts import train_dqn, video
+from tests.dqnlab.tensorboard import events
 
 CATCH = (
     "--game catch --num-envs 4 --log-every 400 --checkpoint-every 400 --learning-starts 200 "
     "--replay-capacity 1000 --hidden 16 --eval-episodes 0 --device cpu --quiet --frames 800"
 ).split()
-
-
-def events(folder: Path) -> list[Any]:
-    found = []
-    for path in folder.glob("events.out.tfevents.*"):
-        data = path.read_bytes()
-        while data:  # length, its checksum, the event, its checksum
-            (length,) = struct.unpack("<Q", data[:8])
-            found.append(event_pb2.Event.FromString(data[12 : 12 + length]))
-            data = data[16 + length :]
-    return found
 
 
 def test_weights_of_every_layer_are_a_histogram_at_each_checkpoint(tmp_path):
