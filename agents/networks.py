@@ -54,7 +54,8 @@ def make_torso(settings: Settings, spec: EnvSpec) -> Forward:
         if settings.layer_norm:
             return (LayerNormNature if name == "nature" else LayerNormMLP)(dtype=dtype)(obs)
         if name == "nature":
-            return NatureTorso(dtype, settings.torso_padding.upper())(obs)
+            padding, centred = settings.torso_padding.upper(), settings.centre_frames
+            return NatureTorso(dtype, padding, centred)(obs)
         return MLP(dtype=dtype)(obs)
 
     return torso

@@ -88,6 +88,9 @@ class Settings:
     auto_impala: the same with impala."""
     torso_padding: str = "valid"
     """Padding of nature's convolutions: valid, none, as published; same, zeros, as in Dopamine."""
+    centre_frames: bool = False
+    """Take each frame's mean brightness off before nature's first convolution (without layer_norm):
+    filters that see a uniform background as nothing do not die on it."""
     torso_width: int = 1
     """Factor on the channels of impala (16, 32, 32)."""
     pool_size: int | None = None
@@ -265,6 +268,8 @@ def check(settings: Settings) -> None:
     _require(is_multiple, s, "target_update_period", multiple)
     is_plain = s.torso_padding == "valid" or not s.layer_norm
     _require(is_plain, s, "torso_padding", "valid with layer_norm")
+    is_plain = s.torso_padding == "valid" or not s.centre_frames
+    _require(is_plain, s, "torso_padding", "valid with centre_frames")
     is_one = not (s.double and s.munchausen_alpha)
     _require(is_one, s, "double", "off with Munchausen targets, which average over all actions")
 

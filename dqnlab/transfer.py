@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from dqnlab import weights
 from dqnlab.types import Params, UserError
 
-TORSOS = ("nature_torso", "impala_torso")  # as Haiku names the modules
+TORSOS = ("nature_torso", "centred_nature_torso", "impala_torso")  # as Haiku names the modules
 
 
 def torso_of(params: Params) -> dict[str, Any]:
@@ -40,8 +40,8 @@ def with_torso(params: Params, torso: Params, where: str) -> Params:
         key = different[0]
         raise UserError(
             f"the torso of {where} does not fit: {key} is {theirs.get(key, 'missing')}, needed is "
-            f"{ours.get(key, 'nothing')} ({len(different)} differences); frames, stack and torso "
-            "must be the same"
+            f"{ours.get(key, 'nothing')} ({len(different)} differences); frames, stack, torso and "
+            "--centre-frames must be the same"
         )
     carried = dict(params)
     for module in params:

@@ -33,6 +33,10 @@ class Conv2D(hk.Module):
       kernel_shape, stride: one number or (height, width).
       padding: "VALID", "SAME" or (height, width), each one number or (before, after).
       with_bias, w_init, b_init: as in `hk.Conv2D`.
+      scale: the input is multiplied by this.
+      centred: of the input, every channel's mean over its own image is taken off first. For
+        "VALID" padding only: what is padded would not be zero. On a uniform background a filter
+        then sees nothing, where it would see the sum of its weights at every place at once.
       lowering: "products", "plain" (stride 1 only), "convolution"; "auto" by platform and shape.
     """
 
@@ -48,6 +52,7 @@ class Conv2D(hk.Module):
         lowering: str = "auto",
         dtype: jnp.dtype | None = None,
         scale: float = 1.0,
+        centred: bool = False,
         name: str | None = None,
     ):
         super().__init__(name=name)
@@ -61,6 +66,9 @@ class Conv2D(hk.Module):
         self.lowering = lowering
         self.dtype = dtype
         self.scale = scale
+        self.centred = centred
+        if centred and not (with_bias and padding == "VALID"):
+            raise ValueError("a centred convolution has a bias and padding='VALID'")
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C_in] (or without B) -> [B, H', W', C_out] in x's dtype."""
@@ -77,7 +85,10 @@ class Conv2D(hk.Module):
         y = conv2d(x, w, self.stride, self.padding, self.lowering, dtype)
         if self.with_bias:
             b = hk.get_parameter("b", (self.output_channels,), param_dtype, init=self.b_init)
-            y = y + jnp.broadcast_to(b.astype(y.dtype), y.shape)
+            b = b.astype(y.dtype)
+            if self.centred:  # as part of the bias: the input itself stays bytes
+                b = (b[None] - jnp.mean(x, (1, 2), y.dtype) @ w.sum((0, 1)))[:, None, None]
+            y = y + jnp.broadcast_to(b, y.shape)
         return cast(y, dtype)
 
 

@@ -34,20 +34,28 @@ class NatureTorso(hk.Module):
     Takes [B, H, W, C] with H, W >= 36, uint8 (divided by 255) or float; [B, 84, 84, C] gives
     [B, 3136], or [B, 7744] with padding "SAME" (Dopamine). The dense layer of 512 units belongs
     to the head, which may need two of them.
+
+    `centred` takes each frame's mean brightness off first (ours, see `Conv2D`; docs/agents.md).
+    Such a torso has another name: weights learnt with it mean nothing without it.
     """
 
     def __init__(
-        self, dtype: jnp.dtype = jnp.float32, padding: str = "VALID", name: str | None = None
+        self,
+        dtype: jnp.dtype = jnp.float32,
+        padding: str = "VALID",
+        centred: bool = False,
+        name: str | None = None,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name or ("centred_nature_torso" if centred else "nature_torso"))
         self._dtype = dtype
         self._padding = padding
+        self._centred = centred
 
     def __call__(self, obs: Array) -> Array:
         """[B, H, W, C] -> [B, features]; ValueError for frames under 36 x 36."""
         if obs.ndim != 4 or min(obs.shape[1:3]) < 36:
             raise ValueError(f"the Nature torso takes [B, H>=36, W>=36, C], not {obs.shape}")
-        x = obs
+        x, centred = obs, self._centred
         for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             init = fan_in_uniform(kernel * kernel * x.shape[-1])
             conv = Conv2D(
@@ -59,8 +67,9 @@ class NatureTorso(hk.Module):
                 b_init=init,
                 dtype=self._dtype,
                 scale=1 / 255 if x.dtype == jnp.uint8 else 1.0,
+                centred=centred,
             )
-            x = jax.nn.relu(conv(x))
+            x, centred = jax.nn.relu(conv(x)), False
         return x.reshape(x.shape[0], -1)
 
 

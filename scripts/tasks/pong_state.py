@@ -35,6 +35,8 @@ class Config(task.Config):
     """Games recorded; the last 4 are tested on, the 2 before them validated on."""
     net: Literal["heatmaps", "torso"] = "heatmaps"
     """A small net of convolutions that keeps places, or the one that agents have."""
+    centre_frames: bool = False
+    """Of the net `torso`: take each frame's mean brightness off first, as agents' `laptop` does."""
     labels: int = 0
     """Frames of the training part that are used, evenly spaced; 0 for all."""
     init_torso: Path | None = None
@@ -70,7 +72,7 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
     def forward(x: Array, is_training: bool) -> Located:
         if config.net == "heatmaps":
             return _located(_heatmaps(x))
-        features = NatureTorso()(x)
+        features = NatureTorso(centred=config.centre_frames)(x)
         if config.freeze_torso:
             features = jax.lax.stop_gradient(features)
         x = jax.nn.relu(hk.Linear(256, name="hidden")(features))

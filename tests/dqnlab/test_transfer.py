@@ -60,6 +60,17 @@ def test_frames_with_other_channels_are_a_clear_error():
         transfer.with_torso(shaped(q_network), torso, "runs/a")
 
 
+def test_a_torso_of_centred_frames_fits_its_own_kind_only():
+    centred = shaped(lambda x: hk.Linear(6, name="q")(NatureTorso(centred=True)(x)))
+    torso = numbered(transfer.torso_of(centred))
+    np.testing.assert_array_equal(
+        transfer.with_torso(centred, torso, "runs/a")["centred_nature_torso/conv2_d"]["b"],
+        torso["centred_nature_torso/conv2_d"]["b"],
+    )
+    with pytest.raises(UserError, match="centre-frames must be the same"):
+        transfer.with_torso(shaped(q_network), torso, "runs/a")
+
+
 def test_nets_without_a_torso_and_folders_without_weights_are_clear_errors(tmp_path):
     linear = shaped(lambda x: hk.Linear(2)(x.reshape(1, -1).astype(jnp.float32)))
     with pytest.raises(UserError, match="the net to start has no torso"):

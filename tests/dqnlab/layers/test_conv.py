@@ -167,7 +167,26 @@ def test_one_image_without_a_batch_axis_is_accepted(lowering):
     _close(ours.apply(params, x[0]), haikus.apply(params, x[0]))
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.uint8])
+def test_centred_takes_off_the_mean_of_each_channel_of_each_image(dtype):
+    x = jax.random.uniform(jax.random.key(1), (3, 13, 14, 2), maxval=255).astype(dtype)
+    mean_taken_off = x.astype(jnp.float32) - x.astype(jnp.float32).mean((1, 2), keepdims=True)
+    args = (conv.Conv2D, 5, 3, 2, "VALID")
+    ours = _transformed(*args, dtype=jnp.float32, scale=1 / 255, centred=True)
+    plain = _transformed(*args, dtype=jnp.float32, scale=1 / 255)
+    params = ours.init(jax.random.key(0), x)
+
+    def value_and_grads(net, x):
+        return jax.value_and_grad(lambda params: jnp.sin(net.apply(params, x)).mean())(params)
+
+    jax.tree.map(_close, value_and_grads(ours, x), value_and_grads(plain, mean_taken_off))
+    same_everywhere = ours.apply(params, jnp.full_like(x, 87))
+    _close(same_everywhere, jnp.broadcast_to(params["conv"]["b"], same_everywhere.shape))
+
+
 def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="padding='VALID'"):
+        _transformed(conv.Conv2D, 1, 3, 1, "SAME", centred=True).init(None, jnp.ones((1, 5, 5, 1)))
     x, w = jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 1))
     with pytest.raises(ValueError, match="padding='FULL'"):
         conv.conv2d(x, w, 1, "FULL")
