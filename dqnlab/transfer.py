@@ -24,6 +24,11 @@ def torso_of(params: Params) -> dict[str, Any]:
     return found
 
 
+def is_centred(torso: Params) -> bool:
+    """Whether a torso was learnt with `NatureTorso(centred=True)`; its weights fit no other."""
+    return any(module.startswith("centred_") for module in torso)
+
+
 def with_torso(params: Params, torso: Params, where: str) -> Params:
     """`params` with the weights of `torso`, which `torso_of` gave.
 

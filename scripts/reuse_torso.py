@@ -35,6 +35,9 @@ from scripts.tasks import pong_state
 FRAMES = "--games Pong --stack 4 --episodes 40 --frames 300 --num-test 6 --no-beside-pca".split()
 
 
+Classifier = tuple[hk.TransformedWithState, objective.Loss]
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What to compare, and how much of it."""
@@ -89,14 +92,16 @@ def main(args: list[str] | None = None) -> int:
 
 def serve(torso: Params | None, splits: Any, options: Options, seed: int) -> dict[str, float]:
     """Figures of one torso (None: a random one) with some labelled frames, on unseen games."""
-    net, _ = classifier()
+    centred = torso is not None and transfer.is_centred(torso)
+    net, _ = classifier(centred)
     size = batches.num_examples(splits.train)
     chosen = np.random.default_rng(seed).choice(size, options.labels, replace=False)
     few, test = _labelled(batches.take(splits.train, chosen)), _labelled(splits.test)
     params, _ = net.init(jax.random.PRNGKey(seed), few["x"][:2], True)
     if torso is not None:
         params = transfer.with_torso(params, torso, "the run")
-    seen, unseen = (features(transfer.torso_of(params), part["x"]) for part in (few, test))
+    fixed = transfer.torso_of(params)
+    seen, unseen = (features(fixed, part["x"], centred) for part in (few, test))
     # One scale for all: units that few frames wake up would else count for far too much.
     seen, unseen = (each / seen.std() for each in (seen, unseen))
     linear = LogisticRegression(max_iter=300).fit(seen, few["y"])
@@ -105,18 +110,21 @@ def serve(torso: Params | None, splits: Any, options: Options, seed: int) -> dic
         "fixed_accuracy_percent": 100 * float(linear.score(unseen, test["y"])),
     }
     if options.epochs:
-        figures["trained_accuracy_percent"] = _trained(params, few, test, options.epochs, seed)
+        nets = classifier(centred)
+        figures["trained_accuracy_percent"] = _trained(nets, params, few, test, options, seed)
     return figures
 
 
-def _trained(params: Params, few: Any, test: Any, epochs: int, seed: int) -> float:
-    net, loss = classifier()
+def _trained(
+    nets: Classifier, params: Params, few: Any, test: Any, options: Options, seed: int
+) -> float:
+    net, loss = nets
     optimizer = optax.adam(5e-4)
     fitted = fit.fit(
         train.init(params, {}, optimizer),
         train.make_update(objective.for_training(loss), optimizer),
         {name: few[name] for name in ("x", "y")},
-        epochs=epochs,
+        epochs=options.epochs,
         batch_size=32,
         seed=seed,
         batches_per_launch=8,
@@ -127,19 +135,19 @@ def _trained(params: Params, few: Any, test: Any, epochs: int, seed: int) -> flo
     return 100 * float(np.mean(logits.argmax(axis=1) == test["y"]))
 
 
-def classifier() -> tuple[hk.TransformedWithState, objective.Loss]:
+def classifier(centred: bool) -> Classifier:
     """Is the ball away, in the left half or in the right half? The torso and one dense layer."""
 
     def forward(x: Array, is_training: bool) -> Array:
-        return hk.Linear(3, name="classes")(NatureTorso()(x))
+        return hk.Linear(3, name="classes")(NatureTorso(centred=centred)(x))
 
     net = hk.transform_with_state(forward)
     return net, objective.supervised(net, objective.classification)
 
 
-def features(torso: Params, frames: np.ndarray) -> np.ndarray:
+def features(torso: Params, frames: np.ndarray, centred: bool) -> np.ndarray:
     """[N, 3136]: what the torso says of frames."""
-    net = hk.without_apply_rng(hk.transform(lambda x: NatureTorso()(x)))
+    net = hk.without_apply_rng(hk.transform(lambda x: NatureTorso(centred=centred)(x)))
     return np.asarray(batches.map_batches(jax.jit(lambda x: net.apply(torso, x)), frames))
 
 
@@ -149,6 +157,7 @@ def play(folder: Path, options: Options, source: Path | None) -> dict[str, Any]:
     for seed in range(options.seeds):
         args = ["--game", "Pong", "--seed", str(seed), "--frames", str(options.frames)]
         args += ["--eval-episodes", "0", "--quiet", "--run-dir", str(folder / f"s{seed}")]
+        args += ["--no-centre-frames"]  # as the autoencoder
         train_dqn.main(args + (["--init-torso", str(source)] if source else []))
         last = (folder / f"s{seed}" / "metrics.jsonl").read_text().splitlines()[-1]
         rows.append({"return": json.loads(last)["episode_return_last20"]})

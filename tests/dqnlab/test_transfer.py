@@ -63,6 +63,8 @@ def test_frames_with_other_channels_are_a_clear_error():
 def test_a_torso_of_centred_frames_fits_its_own_kind_only():
     centred = shaped(lambda x: hk.Linear(6, name="q")(NatureTorso(centred=True)(x)))
     torso = numbered(transfer.torso_of(centred))
+    assert transfer.is_centred(torso)
+    assert not transfer.is_centred(shaped(q_network))
     np.testing.assert_array_equal(
         transfer.with_torso(centred, torso, "runs/a")["centred_nature_torso/conv2_d"]["b"],
         torso["centred_nature_torso/conv2_d"]["b"],
