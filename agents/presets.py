@@ -17,7 +17,7 @@ Parts = dict[str, Any]  # some of the fields
 
 # Ours: short ramp-ups, more games at once and a replay that fits a laptop. docs/results/ has the
 # runs behind each number.
-_LAPTOP = Settings(centre_frames=True, learning_rate=5e-4)
+_LAPTOP = Settings(centre_frames=True)
 
 # Mnih et al. 2015, Extended Data Table 1, as DQN Zoo implements it.
 _NATURE = Settings(
