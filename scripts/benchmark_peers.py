@@ -23,10 +23,9 @@ def compare(options: Options) -> dict[str, Any]:
     sticky actions, life loss), which cost nothing.
     """
     shared: dict[str, Any] = {"batch_size": 32, "update_period": 4, "replay_capacity": 50_000}
-    plain: dict[str, Any] = {"double": False, "dueling": False, "n_step": 1, "torso": "nature"}
-    settings = dataclasses.replace(
-        options.settings, epsilon_final=0.01, hidden=512, **shared, **plain
-    )
+    plain: dict[str, Any] = {"double": False, "dueling": False, "n_step": 1, "epsilon_final": 0.01}
+    nature: dict[str, Any] = {"torso": "nature", "centre_frames": False, "hidden": 512}
+    settings = dataclasses.replace(options.settings, **shared, **plain, **nature)
     request = {"game": names.find_atari(options.game), "epsilon": 0.01, **shared}
     is_open = settings.precision == "auto"
     with contextlib.ExitStack() as stack:
