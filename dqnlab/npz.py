@@ -19,8 +19,8 @@ import numpy as np
 
 _CHUNK = 1 << 20  # bytes copied at a time: memory beside the arrays themselves stays this small
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What zipfile raises; NotImplementedError for a compression method that it does not know.
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+# What zipfile raises; RuntimeError for members that are encrypted or compressed in another way.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError)
 
 
 class Spec(NamedTuple):

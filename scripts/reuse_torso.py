@@ -93,11 +93,11 @@ def main(args: list[str] | None = None) -> int:
 def serve(torso: Params | None, splits: Any, options: Options, seed: int) -> dict[str, float]:
     """Figures of one torso (None: a random one) with some labelled frames, on unseen games."""
     centred = torso is not None and transfer.is_centred(torso)
-    net, _ = classifier(centred)
+    nets = classifier(centred)
     size = batches.num_examples(splits.train)
     chosen = np.random.default_rng(seed).choice(size, options.labels, replace=False)
     few, test = _labelled(batches.take(splits.train, chosen)), _labelled(splits.test)
-    params, _ = net.init(jax.random.PRNGKey(seed), few["x"][:2], True)
+    params, _ = nets[0].init(jax.random.PRNGKey(seed), few["x"][:2], True)
     if torso is not None:
         params = transfer.with_torso(params, torso, "the run")
     fixed = transfer.torso_of(params)
@@ -110,7 +110,6 @@ def serve(torso: Params | None, splits: Any, options: Options, seed: int) -> dic
         "fixed_accuracy_percent": 100 * float(linear.score(unseen, test["y"])),
     }
     if options.epochs:
-        nets = classifier(centred)
         figures["trained_accuracy_percent"] = _trained(nets, params, few, test, options, seed)
     return figures
 
