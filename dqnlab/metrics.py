@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -100,9 +100,14 @@ class MetricsWriter:
         self._event(agent_steps, summary=summary_pb2.Summary(value=[value]))
 
     def close(self) -> None:
-        """Closes both files; nothing can be written afterwards."""
+        """Closes both files; nothing can be written afterwards.
+
+        Raises:
+          UserError: the disk refuses what it refused before: the last events.
+        """
         self._rows.close()
-        self._events.close()
+        with self._events_errors():
+            self._events.close()
 
     def __enter__(self) -> Self:
         return self
@@ -117,9 +122,14 @@ class MetricsWriter:
 
     def _event(self, step: int, **content: Any) -> None:
         event = event_pb2.Event(wall_time=time.time(), step=step, **content)
-        try:
+        with self._events_errors():
             self._events.write_event(event)
             self._events.flush()
+
+    @contextlib.contextmanager
+    def _events_errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UserError(f"TensorBoard events of {self.path}: {error.strerror}") from error
 

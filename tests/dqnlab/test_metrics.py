@@ -169,3 +169,20 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_row(tmp_path: Path) -> None:
         writer.write({"agent_steps": 3})
     steps = [row["agent_steps"] for row in metrics.read(tmp_path / "metrics.jsonl")]
     assert steps == [1, 3]
+
+
+def test_a_disk_that_is_full_for_events_is_an_error_also_when_they_are_closed(
+    tmp_path: Path,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = MetricsWriter(tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, hard))
+    try:
+        with pytest.raises(UserError, match="events"):
+            for step in range(100):
+                writer.write_histogram("q", np.arange(50), step)
+        with pytest.raises(UserError, match="events"):  # what was refused is tried once more
+            writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    writer.close()  # there is room again
