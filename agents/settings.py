@@ -89,8 +89,8 @@ class Settings:
     torso_padding: str = "valid"
     """Padding of nature's convolutions: valid, none, as published; same, zeros, as in Dopamine."""
     centre_frames: bool = False
-    """Take each frame's mean brightness off before nature's first convolution (without layer_norm):
-    filters that see a uniform background as nothing do not die on it."""
+    """Take each frame's background, its median, off before nature's first convolution (without
+    layer_norm): filters that see a uniform background as nothing do not die on it."""
     torso_width: int = 1
     """Factor on the channels of impala (16, 32, 32)."""
     pool_size: int | None = None

@@ -34,9 +34,10 @@ class Conv2D(hk.Module):
       padding: "VALID", "SAME" or (height, width), each one number or (before, after).
       with_bias, w_init, b_init: as in `hk.Conv2D`.
       scale: the input is multiplied by this.
-      centred: of the input, every channel's mean over its own image is taken off first. For
-        "VALID" padding only: what is padded would not be zero. On a uniform background a filter
-        then sees nothing, where it would see the sum of its weights at every place at once.
+      centred: of the input, every channel's background, its median over every fourth row of its
+        own image, is taken off first. A filter then sees nothing there, where it would see the
+        sum of its weights at nearly every place at once. For "VALID" padding only: what is padded
+        would not be zero.
       lowering: "products", "plain" (stride 1 only), "convolution"; "auto" by platform and shape.
     """
 
@@ -87,20 +88,33 @@ class Conv2D(hk.Module):
             b = hk.get_parameter("b", (self.output_channels,), param_dtype, init=self.b_init)
             b = b.astype(y.dtype)
             if self.centred:  # as part of the bias: the input itself stays bytes
-                b = (b[None] - _means(x, y.dtype) @ w.sum((0, 1)))[:, None, None]
+                b = (b[None] - _background(x).astype(y.dtype) @ w.sum((0, 1)))[:, None, None]
             y = y + jnp.broadcast_to(b, y.shape)
         return cast(y, dtype)
 
 
-def _means(x: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """[B, H, W, C] -> [B, C], each channel's mean."""
-    batch, height, width, channels = x.shape
-    if x.dtype != jnp.uint8 or height > 257:
-        return jnp.mean(x, (1, 2), dtype)
-    # The sum of 257 bytes fits 16 bits: XLA:CPU adds 32 columns at once, 3.7 times as fast.
-    rows = x.reshape(batch, height, -1).astype(jnp.uint16).sum(1, dtype=jnp.uint16)
-    total = rows.reshape(batch, width, channels).astype(jnp.int32).sum(1)
-    return total.astype(dtype) / (height * width)
+def _background(x: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B, C], each channel's (upper) median over every fourth row.
+
+    Of bytes by bisection, eight times a comparison and a sum: a sort costs more than the layer.
+    """
+    batch, _, width, channels = x.shape
+    rows = x[:, ::4]
+    middle = rows.shape[1] * width // 2
+    if x.dtype != jnp.uint8:
+        return jnp.sort(rows.reshape(batch, -1, channels), axis=1)[:, middle]
+    rows = rows.reshape(batch, -1, width * channels)
+    at_least = rows.shape[1] * width - middle  # so many pixels are as bright as the median
+
+    def next_bit(i: int, found: jax.Array) -> jax.Array:
+        tried = found + (128 >> i)
+        columns = jnp.tile(tried.astype(jnp.uint8), (1, width))[:, None]
+        # Up to 65,535 rows fit 16 bits: XLA:CPU adds 32 columns at once.
+        count = (rows >= columns).astype(jnp.uint16).sum(1, dtype=jnp.uint16)
+        count = count.reshape(batch, width, channels).astype(jnp.int32).sum(1)
+        return jnp.where(count >= at_least, tried, found)
+
+    return jax.lax.fori_loop(0, 8, next_bit, jnp.zeros((batch, channels), jnp.int32))
 
 
 def conv2d(

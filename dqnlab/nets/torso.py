@@ -35,7 +35,7 @@ class NatureTorso(hk.Module):
     [B, 3136], or [B, 7744] with padding "SAME" (Dopamine). The dense layer of 512 units belongs
     to the head, which may need two of them.
 
-    `centred` takes each frame's mean brightness off first (ours, see `Conv2D`; docs/agents.md).
+    `centred` takes each frame's background off first (ours, see `Conv2D`; docs/agents.md).
     Such a torso has another name: weights learnt with it mean nothing without it.
     """
 

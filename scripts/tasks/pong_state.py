@@ -36,7 +36,7 @@ class Config(task.Config):
     net: Literal["heatmaps", "torso"] = "heatmaps"
     """A small net of convolutions that keeps places, or the one that agents have."""
     centre_frames: bool = False
-    """Of the net `torso`: take each frame's mean brightness off first, as agents' `laptop` does."""
+    """Of the net `torso`: take each frame's background off first, as agents' `laptop` does."""
     labels: int = 0
     """Frames of the training part that are used, evenly spaced; 0 for all."""
     init_torso: Path | None = None
