@@ -114,7 +114,8 @@ def _background(x: jax.Array) -> jax.Array:
         count = count.reshape(batch, width, channels).astype(jnp.int32).sum(1)
         return jnp.where(count >= at_least, tried, found)
 
-    return jax.lax.fori_loop(0, 8, next_bit, jnp.zeros((batch, channels), jnp.int32))
+    found: jax.Array = lax.fori_loop(0, 8, next_bit, jnp.zeros((batch, channels), jnp.int32))
+    return found
 
 
 def conv2d(
