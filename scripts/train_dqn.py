@@ -4,7 +4,7 @@ python scripts/train_dqn.py --game Pong
 python scripts/train_dqn.py --resume runs/Pong-dqn-s0-...
 python scripts/train_dqn.py --list    all agents with their presets, papers and sizes
 
-Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, or else in ~/.cache/dqnlab/jax: the second
+Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, or else in ~/.cache/dqnlab: the second
 start of a run is quick.
 """
 
