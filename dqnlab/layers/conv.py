@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from dqnlab.layers.cast import cast
+from dqnlab.layers.conv_amx import conv2d_amx, is_served
 from dqnlab.layers.conv_plain import conv2d_plain
 from dqnlab.layers.conv_products import conv2d_products
 
@@ -19,7 +20,7 @@ Window = int | Sequence[int]
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 
-LOWERINGS = ("auto", "products", "plain", "convolution")
+LOWERINGS = ("auto", "amx", "products", "plain", "convolution")
 
 
 class Conv2D(hk.Module):
@@ -38,7 +39,8 @@ class Conv2D(hk.Module):
         own image, is taken off first. A filter then sees nothing there, where it would see the
         sum of its weights at nearly every place at once. For "VALID" padding only: what is padded
         would not be zero.
-      lowering: "products", "plain" (stride 1 only), "convolution"; "auto" by platform and shape.
+      lowering: "amx" (bfloat16 on an x86 CPU that has it), "products", "plain" (stride 1 only),
+        "convolution"; "auto" by platform and shape.
     """
 
     def __init__(
@@ -136,6 +138,8 @@ def conv2d(
         raise ValueError(f"lowering='plain' has stride 1 only, not {strides}")
 
     def compute(x: jax.Array, w: jax.Array, lowering: str) -> jax.Array:
+        if lowering == "amx":
+            return conv2d_amx(x if x.dtype == jnp.uint8 else cast(x, dtype), w, strides[0], pads)
         if lowering == "products":
             return conv2d_products(x, w, strides, pads, dtype)
         if lowering == "plain":
@@ -144,7 +148,7 @@ def conv2d(
 
     if lowering != "auto":
         return compute(x, w, lowering)
-    on_cpu = _fastest_on_cpu(x.shape, w.shape, strides, pads)
+    on_cpu = _fastest_on_cpu(x, w.shape, strides, pads, dtype)
     y: jax.Array = lax.platform_dependent(
         x,
         w,
@@ -154,11 +158,16 @@ def conv2d(
     return y
 
 
-def _fastest_on_cpu(x: Sequence[int], w: Sequence[int], strides: Pair, pads: Sequence[Pair]) -> str:
+def _fastest_on_cpu(
+    x: jax.Array, w: Sequence[int], strides: Pair, pads: Pads, dtype: jnp.dtype
+) -> str:
+    is_known = x.dtype == jnp.uint8 or w[2] % 16 == 0  # bytes have no gradient
+    if dtype == jnp.bfloat16 and is_known and is_served(x.shape, w, strides, pads):
+        return "amx"
     # Products win where space-to-depth makes the channels many, and on small images of many
     # channels in bfloat16 (AMX). Impala's 3 x 3 kernels over large images of few channels would
     # move 12 bytes for each one that they multiply.
-    pixels = math.prod(n + sum(p) - k + 1 for n, k, p in zip(x[1:3], w[:2], pads, strict=True))
+    pixels = math.prod(n + sum(p) - k + 1 for n, k, p in zip(x.shape[1:3], w[:2], pads, strict=True))
     is_plain = strides == (1, 1) and w[0] * w[1] > 4 and pixels > 100
     return "plain" if is_plain else "products"
 

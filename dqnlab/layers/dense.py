@@ -1,10 +1,13 @@
 """A dense layer that computes in bfloat16 where asked to, and keeps everything else float32."""
 
+from collections.abc import Callable
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dqnlab import native
 from dqnlab.layers.cast import cast
 from dqnlab.types import Array
 
@@ -40,10 +43,23 @@ class Dense(hk.Module):
         return y + jnp.broadcast_to(b, y.shape)
 
 
-@jax.custom_vjp
 def product(x: Array, w: Array) -> Array:
-    """x [B, D] of the compute type, w float32 [D, N] -> float32 [B, N]."""
-    return _product_fwd(x, w)[0]
+    """x [B, D] of the compute type, w float32 [D, N] -> float32 [B, N]; rounds w to that type."""
+    if not _is_served(x, w):
+        return _product(x, w)
+    y: Array = lax.platform_dependent(x, w, cpu=_amx_product, default=_product)
+    return y
+
+
+def _is_served(x: Array, w: Array) -> bool:
+    # Whole tiles; a batch of symbolic size belongs to a program for export.
+    is_whole = x.shape[1] % 32 == 0 and w.shape[1] % 32 == 0 and isinstance(x.shape[0], int)
+    return x.dtype == jnp.bfloat16 and is_whole and native.has_amx()
+
+
+@jax.custom_vjp
+def _product(x: Array, w: Array) -> Array:
+    return _dot(x, cast(w, x.dtype), 1, 0)
 
 
 def _product_fwd(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -57,9 +73,55 @@ def _product_bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     return _dot(g, w, 1, 1).astype(x.dtype), _dot(x, g, 0, 0)
 
 
-product.defvjp(_product_fwd, _product_bwd)
+_product.defvjp(_product_fwd, _product_bwd)
 
 
 def _dot(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
     dims = (((axis_a,), (axis_b,)), ((), ()))
     return lax.dot_general(a, b, dims, preferred_element_type=jnp.float32)
+
+
+# By the kernels of `dqnlab.native`, which round w as they read it. One another's derivatives.
+
+
+@jax.custom_vjp
+def _amx_product(x: Array, w: Array) -> Array:
+    return _call("forward", (x.shape[0], w.shape[1]), x, w)
+
+
+@jax.custom_vjp
+def _amx_input_gradient(g: Array, w: Array) -> Array:
+    return cast(_call("input_gradient", (g.shape[0], w.shape[0]), g, w), jnp.bfloat16)
+
+
+@jax.custom_vjp
+def _amx_weight_gradient(x: Array, g: Array) -> Array:
+    return _call("weight_gradient", (x.shape[1], g.shape[1]), x, g)
+
+
+def _call(part: str, shape: tuple[int, ...], a: Array, b: Array) -> Array:
+    call = jax.ffi.ffi_call(
+        f"dqnlab_dense_{part}",
+        jax.ShapeDtypeStruct(shape, jnp.float32),
+        vmap_method="sequential",
+    )
+    y: Array = call(a, b)
+    return y
+
+
+def _keep(f: Callable[[Array, Array], Array]) -> Callable[..., tuple[Array, tuple[Array, Array]]]:
+    return lambda a, b: (f(a, b), (a, b))
+
+
+_amx_product.defvjp(
+    _keep(_amx_product),
+    lambda saved, g: (_amx_input_gradient(g, saved[1]), _amx_weight_gradient(saved[0], g)),
+)
+_amx_input_gradient.defvjp(
+    _keep(_amx_input_gradient),
+    lambda saved, h: (_amx_product(h, saved[1]), _amx_weight_gradient(h, saved[0])),
+)
+_amx_weight_gradient.defvjp(
+    _keep(_amx_weight_gradient),
+    lambda saved, h: (_amx_input_gradient(saved[1], h), _amx_product(saved[0], h)),
+)
