@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from dqnlab import native
-from dqnlab.layers.cast import cast
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
@@ -53,8 +52,7 @@ def _forward(x: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
 def _input_gradient(
     g: jax.Array, w: jax.Array, geometry: Geometry, shape: tuple[int, ...]
 ) -> jax.Array:
-    dx = _call("input_gradient", shape, geometry, g.astype(jnp.float32), w)
-    return cast(dx, jnp.bfloat16)
+    return _call("input_gradient", shape, geometry, g.astype(jnp.float32), w)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -102,10 +100,8 @@ def _call(
     part: str, shape: tuple[int, ...], geometry: Geometry, *operands: jax.Array
 ) -> jax.Array:
     stride, (top, left), _ = geometry
-    call = jax.ffi.ffi_call(
-        f"dqnlab_conv_{part}",
-        jax.ShapeDtypeStruct(shape, jnp.float32),
-        vmap_method="sequential",
-    )
+    dtype = jnp.bfloat16 if part == "input_gradient" else jnp.float32
+    result = jax.ShapeDtypeStruct(shape, dtype)
+    call = jax.ffi.ffi_call(f"dqnlab_conv_{part}", result, vmap_method="sequential")
     y: jax.Array = call(*operands, stride=np.int64(stride), top=np.int64(top), left=np.int64(left))
     return y

@@ -18,10 +18,10 @@ from pathlib import Path
 import jax
 
 SOURCE = Path(__file__).with_name("amx.cc")
-TARGETS = tuple(
-    f"dqnlab_{layer}_{part}"
-    for layer in ("conv", "dense")
-    for part in ("forward", "input_gradient", "weight_gradient")
+TARGETS = (
+    *("dqnlab_conv_forward", "dqnlab_conv_input_gradient", "dqnlab_conv_weight_gradient"),
+    *("dqnlab_dense_forward", "dqnlab_dense_input_gradient", "dqnlab_dense_weight_gradient"),
+    *("dqnlab_pool_forward", "dqnlab_pool_gradient"),
 )
 _CPU_FLAGS = {"amx_tile", "amx_bf16", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"}
 _FLAGS = (

@@ -1,4 +1,4 @@
-// Convolutions and dense layers in bfloat16 on the matrix units of x86 CPUs (AMX), for XLA to call.
+// Convolutions, dense layers and max-pooling in bfloat16 on the matrix units of x86 CPUs (AMX), for XLA to call.
 //
 // A tile holds 16 rows of 64 bytes. One product adds A [16, 32] times B [32, 16] to C [16, 16]: A
 // and B in bfloat16, C in float32; B lies in memory with each two of its rows as one row of pairs.
@@ -329,7 +329,7 @@ void ConvForward(ffi::ThreadPool& pool, const Shape& s, const T* x, const float*
 }
 
 void ConvInputGradient(ffi::ThreadPool& pool, const Shape& s, const float* g, const float* w,
-                       float* dx) {
+                       bf16* dx) {
   const int64_t th = s.kh / s.s, tw = s.kw / s.s, run = tw * s.n;
   const int64_t hg = s.ho + 2 * (th - 1), wg = s.wo + 2 * (tw - 1);  // padded gradient
   const int64_t columns = s.s * s.s * s.c / kRows, per_pixel = s.c / kRows;
@@ -373,19 +373,16 @@ void ConvInputGradient(ffi::ThreadPool& pool, const Shape& s, const float* g, co
       Convert(g + (b * s.ho + y) * s.wo * s.n, s.wo * s.n,
               padded + ((y + th - 1) * wg + tw - 1) * s.n);
     }
-    float* image = dx + b * size;
-    float* out = s.IsPadded() ? Scratch<float>(kResult, s.h() * s.w() * s.c) : image;
+    float* out = Scratch<float>(kResult, s.h() * s.w() * s.c);
     MultiplyPixels(product, padded, wg * s.n, s.ho + th - 1, s.wo + tw - 1,
                    [&](int64_t y, int64_t n) {
                      const auto [dy, dx] = pixel(n);
                      return out + ((y * s.s + dy) * s.w() + dx) * s.c + n % per_pixel * kRows;
                    });
-    if (s.IsPadded()) {
-      std::memset(image, 0, size * sizeof(float));
-      EachRow(s, [&](int64_t to, int64_t from, int64_t count) {
-        std::memcpy(image + to, out + from, count * sizeof(float));
-      });
-    }
+    if (s.IsPadded()) std::memset(dx + b * size, 0, size * sizeof(bf16));
+    EachRow(s, [&](int64_t to, int64_t from, int64_t count) {
+      Convert(out + from, count, dx + b * size + to);
+    });
   });
 }
 
@@ -590,6 +587,77 @@ void DenseWeightGradient(ffi::ThreadPool& pool, int64_t batch, int64_t depth, in
   });
 }
 
+// Windows of 3 x 3 with stride 2, of which the first begins `top` and `left` before the picture;
+// of equal maxima the first in row order, but a NaN before all.
+struct Pooling {
+  int64_t b, h, w, c, ho, wo;
+  int64_t top() const { return (2 * ho + 1 - h) / 2; }
+  int64_t left() const { return (2 * wo + 1 - w) / 2; }
+};
+
+inline __m512 Widen(const bf16* x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(Load(x), 16));
+}
+
+// y [B, ho, wo, C]; `place` says which of the 9 it was.
+void PoolForward(ffi::ThreadPool& pool, const Pooling& p, const bf16* x, bf16* y, uint8_t* place) {
+  Parallel(pool, p.b * p.ho, [&](int64_t task) {
+    const int64_t b = task / p.ho, yy = task % p.ho;
+    for (int64_t xx = 0; xx < p.wo; ++xx) {
+      for (int64_t c = 0; c < p.c; c += 16) {
+        __m512 best = _mm512_undefined_ps();
+        __m512i at = Zero();
+        bool is_first = true;
+        for (int64_t i = 0; i < 9; ++i) {
+          const int64_t row = 2 * yy + i / 3 - p.top(), column = 2 * xx + i % 3 - p.left();
+          if (row < 0 || row >= p.h || column < 0 || column >= p.w) continue;
+          const __m512 value = Widen(x + ((b * p.h + row) * p.w + column) * p.c + c);
+          // Not (best >= value) and best is a number: greater, or a NaN.
+          const __mmask16 is_next =
+              is_first ? 0xffff
+                       : _mm512_cmp_ps_mask(best, value, _CMP_NGE_UQ) &
+                             _mm512_cmp_ps_mask(best, best, _CMP_ORD_Q);
+          best = _mm512_mask_mov_ps(best, is_next, value);
+          at = _mm512_mask_mov_epi32(at, is_next, _mm512_set1_epi32(i));
+          is_first = false;
+        }
+        const int64_t out = (task * p.wo + xx) * p.c + c;
+        const __m512i bits = _mm512_srli_epi32(_mm512_castps_si512(best), 16);
+        _mm256_storeu_si256((__m256i*)(y + out), _mm512_cvtepi32_epi16(bits));
+        _mm_storeu_si128((__m128i*)(place + out), _mm512_cvtepi32_epi8(at));
+      }
+    }
+  });
+}
+
+// dx: each g goes to where its maximum was; sums are float32 until all are there.
+void PoolGradient(ffi::ThreadPool& pool, const Pooling& p, const bf16* g, const uint8_t* place,
+                  bf16* dx) {
+  const int64_t size = p.h * p.w * p.c;
+  Parallel(pool, p.b, [&](int64_t b) {
+    float* sums = Scratch<float>(kResult, size);
+    std::memset(sums, 0, size * sizeof(float));
+    for (int64_t out = b * p.ho * p.wo; out < (b + 1) * p.ho * p.wo; ++out) {
+      const int64_t yy = out / p.wo % p.ho, xx = out % p.wo;
+      for (int64_t c = 0; c < p.c; c += 16) {
+        const __m512 value = Widen(g + out * p.c + c);
+        const __m512i at =
+            _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)(place + out * p.c + c)));
+        for (int64_t i = 0; i < 9; ++i) {
+          const int64_t row = 2 * yy + i / 3 - p.top(), column = 2 * xx + i % 3 - p.left();
+          if (row < 0 || row >= p.h || column < 0 || column >= p.w) continue;
+          float* to = sums + (row * p.w + column) * p.c + c;
+          const __mmask16 is_here = _mm512_cmpeq_epi32_mask(at, _mm512_set1_epi32(i));
+          const __m512 sum = _mm512_loadu_ps(to);
+          _mm512_storeu_ps(to, _mm512_mask_add_ps(sum, is_here, sum, value));
+        }
+      }
+    }
+    Convert(sums, size, dx + b * size);
+  });
+}
+
+using BF16 = ffi::Buffer<ffi::BF16>;
 using F32 = ffi::Buffer<ffi::F32>;
 using Result = ffi::ResultBuffer<ffi::F32>;
 using Sides = ffi::AnyBuffer::Dimensions;
@@ -619,10 +687,12 @@ ffi::Error CallConvForward(ffi::ThreadPool pool, ffi::AnyBuffer x, F32 w, Result
   });
 }
 
-ffi::Error CallConvInputGradient(ffi::ThreadPool pool, F32 g, F32 w, Result dx, int64_t stride,
-                                 int64_t top, int64_t left) {
+ffi::Error CallConvInputGradient(ffi::ThreadPool pool, F32 g, F32 w,
+                                 ffi::ResultBuffer<ffi::BF16> dx, int64_t stride, int64_t top,
+                                 int64_t left) {
   const Shape s = ShapeOf(dx->dimensions(), w.dimensions(), g.dimensions(), stride, top, left);
-  ConvInputGradient(pool, s, g.typed_data(), w.typed_data(), dx->typed_data());
+  ConvInputGradient(pool, s, g.typed_data(), w.typed_data(),
+                    static_cast<bf16*>(dx->untyped_data()));
   return ffi::Error::Success();
 }
 
@@ -634,7 +704,7 @@ ffi::Error CallConvWeightGradient(ffi::ThreadPool pool, ffi::AnyBuffer x, F32 g,
   });
 }
 
-ffi::Error CallDenseForward(ffi::ThreadPool pool, ffi::Buffer<ffi::BF16> x, F32 w, Result y) {
+ffi::Error CallDenseForward(ffi::ThreadPool pool, BF16 x, F32 w, Result y) {
   DenseForward(pool, x.dimensions()[0], x.dimensions()[1], w.dimensions()[1],
                static_cast<const bf16*>(x.untyped_data()), w.typed_data(), y->typed_data());
   return ffi::Error::Success();
@@ -646,11 +716,28 @@ ffi::Error CallDenseInputGradient(ffi::ThreadPool pool, F32 g, F32 w, Result dx)
   return ffi::Error::Success();
 }
 
-ffi::Error CallDenseWeightGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::BF16> x, F32 g,
-                                   Result dw) {
+ffi::Error CallDenseWeightGradient(ffi::ThreadPool pool, BF16 x, F32 g, Result dw) {
   DenseWeightGradient(pool, x.dimensions()[0], x.dimensions()[1], g.dimensions()[1],
                       static_cast<const bf16*>(x.untyped_data()), g.typed_data(),
                       dw->typed_data());
+  return ffi::Error::Success();
+}
+
+ffi::Error CallPoolForward(ffi::ThreadPool pool, BF16 x, ffi::ResultBuffer<ffi::BF16> y,
+                           ffi::ResultBuffer<ffi::U8> place) {
+  const Sides from = x.dimensions(), to = y->dimensions();
+  PoolForward(pool, {from[0], from[1], from[2], from[3], to[1], to[2]},
+              static_cast<const bf16*>(x.untyped_data()), static_cast<bf16*>(y->untyped_data()),
+              place->typed_data());
+  return ffi::Error::Success();
+}
+
+ffi::Error CallPoolGradient(ffi::ThreadPool pool, BF16 g, ffi::Buffer<ffi::U8> place,
+                            ffi::ResultBuffer<ffi::BF16> dx) {
+  const Sides from = g.dimensions(), to = dx->dimensions();
+  PoolGradient(pool, {to[0], to[1], to[2], to[3], from[1], from[2]},
+               static_cast<const bf16*>(g.untyped_data()), place.typed_data(),
+               static_cast<bf16*>(dx->untyped_data()));
   return ffi::Error::Success();
 }
 
@@ -675,12 +762,16 @@ extern "C" bool dqnlab_request_tiles() {
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_forward, CallConvForward,
                               WithGeometry(Call().Arg<ffi::AnyBuffer>().Arg<F32>().Ret<F32>()));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_input_gradient, CallConvInputGradient,
-                              WithGeometry(Call().Arg<F32>().Arg<F32>().Ret<F32>()));
+                              WithGeometry(Call().Arg<F32>().Arg<F32>().Ret<BF16>()));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_weight_gradient, CallConvWeightGradient,
                               WithGeometry(Call().Arg<ffi::AnyBuffer>().Arg<F32>().Ret<F32>()));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_dense_forward, CallDenseForward,
-                              Call().Arg<ffi::Buffer<ffi::BF16>>().Arg<F32>().Ret<F32>());
+                              Call().Arg<BF16>().Arg<F32>().Ret<F32>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_dense_input_gradient, CallDenseInputGradient,
                               Call().Arg<F32>().Arg<F32>().Ret<F32>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_dense_weight_gradient, CallDenseWeightGradient,
-                              Call().Arg<ffi::Buffer<ffi::BF16>>().Arg<F32>().Ret<F32>());
+                              Call().Arg<BF16>().Arg<F32>().Ret<F32>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_pool_forward, CallPoolForward,
+                              Call().Arg<BF16>().Ret<BF16>().Ret<ffi::Buffer<ffi::U8>>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_pool_gradient, CallPoolGradient,
+                              Call().Arg<BF16>().Arg<ffi::Buffer<ffi::U8>>().Ret<BF16>());
