@@ -136,6 +136,12 @@ def conv2d(
     dtype = x.dtype if dtype is None else jnp.dtype(dtype)
     if lowering == "plain" and strides != (1, 1):
         raise ValueError(f"lowering='plain' has stride 1 only, not {strides}")
+    if lowering == "amx" and not is_served(x, w.shape, strides, pads, dtype):
+        raise ValueError(
+            "lowering='amx' needs dqnlab.native, bfloat16, one stride, and channels in multiples "
+            f"of 16 (of the input: or bytes), not {x.dtype}{list(x.shape)} as {dtype}, "
+            f"w {list(w.shape)}, strides {strides}"
+        )
 
     def compute(x: jax.Array, w: jax.Array, lowering: str) -> jax.Array:
         if lowering == "amx":
@@ -161,13 +167,14 @@ def conv2d(
 def _fastest_on_cpu(
     x: jax.Array, w: Sequence[int], strides: Pair, pads: Pads, dtype: jnp.dtype
 ) -> str:
-    is_known = x.dtype == jnp.uint8 or w[2] % 16 == 0  # bytes have no gradient
-    if dtype == jnp.bfloat16 and is_known and is_served(x.shape, w, strides, pads):
+    if is_served(x, w, strides, pads, dtype):
         return "amx"
     # Products win where space-to-depth makes the channels many, and on small images of many
     # channels in bfloat16 (AMX). Impala's 3 x 3 kernels over large images of few channels would
     # move 12 bytes for each one that they multiply.
-    pixels = math.prod(n + sum(p) - k + 1 for n, k, p in zip(x.shape[1:3], w[:2], pads, strict=True))
+    pixels = math.prod(
+        n + sum(p) - k + 1 for n, k, p in zip(x.shape[1:3], w[:2], pads, strict=True)
+    )
     is_plain = strides == (1, 1) and w[0] * w[1] > 4 and pixels > 100
     return "plain" if is_plain else "products"
 

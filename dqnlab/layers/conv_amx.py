@@ -14,13 +14,15 @@ Pads = tuple[Pair, Pair]
 Geometry = tuple[int, Pair, Pair]  # stride; zeros above and to the left; output's height and width
 
 
-def is_served(x: Sequence[int], w: Sequence[int], strides: Pair, pads: Pads) -> bool:
-    """Whether there are kernels for these shapes: whole tiles of channels, one stride."""
+def is_served(x: jax.Array, w: Sequence[int], strides: Pair, pads: Pads, dtype: jnp.dtype) -> bool:
+    """Whether there are kernels for this: bfloat16, whole tiles of channels, one stride."""
     return (
-        all(isinstance(n, int) for n in x)  # not the symbols of a program for export
-        and strides[0] == strides[1]
+        dtype == jnp.bfloat16
+        and (x.dtype == jnp.uint8 or w[2] % 16 == 0)  # bytes have no gradient
         and w[3] % 16 == 0
+        and strides[0] == strides[1]
         and min(pads[0][0], pads[1][0]) >= 0
+        and all(isinstance(n, int) for n in x.shape)  # not the symbols of a program for export
         and native.has_amx()
     )
 
@@ -28,8 +30,7 @@ def is_served(x: Sequence[int], w: Sequence[int], strides: Pair, pads: Pads) -> 
 def conv2d_amx(x: jax.Array, w: jax.Array, stride: int, pads: Pads) -> jax.Array:
     """x uint8 or bfloat16 [B, H, W, C], w [kh, kw, C, N] -> float32 [B, H', W', N].
 
-    w is rounded to bfloat16, sums are float32. Derivatives in reverse mode, of every order; by x
-    only where C is a multiple of 16.
+    w is rounded to bfloat16, sums are float32. For what `is_served`.
     """
     height, width = (
         (n + sum(p) - k) // stride + 1
@@ -96,9 +97,7 @@ _weight_gradient.defvjp(
 )
 
 
-def _call(
-    part: str, shape: tuple[int, ...], geometry: Geometry, *operands: jax.Array
-) -> jax.Array:
+def _call(part: str, shape: tuple[int, ...], geometry: Geometry, *operands: jax.Array) -> jax.Array:
     stride, (top, left), _ = geometry
     dtype = jnp.bfloat16 if part == "input_gradient" else jnp.float32
     result = jax.ShapeDtypeStruct(shape, dtype)

@@ -40,14 +40,14 @@ def missing() -> str | None:
     """What there is not that `amx.cc` needs, in words; None: it is ready to be called."""
     if os.environ.get("DQNLAB_NATIVE") == "0":
         return "DQNLAB_NATIVE=0"
-    if not _CPU_FLAGS <= _cpu_flags():
+    if not _cpu_flags() >= _CPU_FLAGS:
         return "a CPU with AMX"
     compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
     if compiler is None:
         return "a C++ compiler (c++, g++ or clang++)"
     try:
         library = ctypes.CDLL(str(_compiled(compiler)))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home
         return f"a C++ compiler that takes {SOURCE.name} ({_reason(error)})"
     if not library.dqnlab_request_tiles():
         return "a Linux kernel that lends AMX (5.16 or newer)"

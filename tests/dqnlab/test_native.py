@@ -1,0 +1,293 @@
+"""The C++ kernels compute what XLA computes; where they cannot be had, XLA computes it."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from dqnlab import native
+from dqnlab.layers import dense
+from dqnlab.layers.conv import conv2d
+from dqnlab.layers.pool import _max_pool, _native_max_pool
+
+needs_amx = pytest.mark.skipif(not native.has_amx(), reason=f"no {native.missing()}")
+ROOT = Path(__file__).resolve().parents[2]
+
+CONVOLUTIONS = [  # input batch, height, width, channels; output channels, kernel, stride, padding
+    ((32, 84, 84, 4), 32, 8, 4, "VALID", jnp.uint8),
+    ((32, 20, 20, 32), 64, 4, 2, "VALID", jnp.bfloat16),
+    ((32, 9, 9, 64), 64, 3, 1, "VALID", jnp.bfloat16),
+    ((1, 84, 84, 4), 32, 8, 4, "SAME", jnp.uint8),
+    ((5, 84, 84, 4), 16, 3, 1, "SAME", jnp.uint8),
+    ((33, 11, 11, 32), 32, 3, 1, "SAME", jnp.bfloat16),
+    ((70, 10, 7, 16), 16, 3, 1, "SAME", jnp.bfloat16),
+    ((2, 23, 22, 16), 48, 4, 3, ((2, 1), (0, 3)), jnp.bfloat16),  # kernel not a multiple of 3
+    ((3, 11, 13, 16), 16, 2, 2, "VALID", jnp.bfloat16),  # the last row and column go unseen
+    ((3, 8, 9, 16), 16, 1, 2, "VALID", jnp.bfloat16),
+    ((2, 1, 1, 16), 16, 1, 1, "VALID", jnp.bfloat16),
+    ((2, 6, 40, 16), 16, (3, 5), 1, "VALID", jnp.bfloat16),
+    ((2, 9, 9, 16), 16, 3, 1, ((1, -2), (0, -1)), jnp.bfloat16),  # cropped
+]
+
+
+def _integers(rng, shape, dtype, largest=4):
+    low = 0 if dtype == jnp.uint8 else -largest
+    return jnp.asarray(rng.integers(low, largest + 1, shape), dtype)
+
+
+@needs_amx
+@pytest.mark.parametrize(("size", "channels", "kernel", "stride", "padding", "dtype"), CONVOLUTIONS)
+def test_convolution_and_gradients_are_exact(size, channels, kernel, stride, padding, dtype):
+    # Sums of small integers are exact in float32: the results must be equal, not near.
+    rng = np.random.default_rng(0)
+    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+    x = _integers(rng, size, dtype)
+    w = _integers(rng, (*kernel, size[-1], channels), jnp.float32)
+
+    def ours(x, w):
+        return conv2d(x, w, stride, padding, "amx", jnp.bfloat16)
+
+    def xlas(x, w):
+        return lax.conv_general_dilated(
+            x.astype(jnp.float32),
+            w,
+            (stride, stride),
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision="highest",
+        )
+
+    expected = xlas(x, w)
+    g = _integers(rng, expected.shape, jnp.float32, largest=2)
+    np.testing.assert_array_equal(jax.jit(ours)(x, w), expected)
+
+    def gradients(f, x):
+        if dtype == jnp.uint8:
+            return jax.vjp(lambda w: f(x, w), w)[1](g)
+        return jax.vjp(f, x, w)[1](g)
+
+    for actual, wanted in zip(
+        jax.jit(functools.partial(gradients, ours))(x),
+        gradients(xlas, x if dtype == jnp.uint8 else x.astype(jnp.float32)),
+        strict=True,
+    ):
+        # The input's gradient is bfloat16.
+        np.testing.assert_array_equal(actual, wanted.astype(actual.dtype))
+
+
+@needs_amx
+@pytest.mark.parametrize("shape", [(32, 3136, 512), (7, 64, 32), (70, 288, 96), (1, 32, 32)])
+def test_products_and_gradients_are_exact(shape):
+    rng = np.random.default_rng(0)
+    batch, depth, columns = shape
+    x = _integers(rng, (batch, depth), jnp.bfloat16)
+    w = _integers(rng, (depth, columns), jnp.float32)
+    g = _integers(rng, (batch, columns), jnp.float32, largest=2)
+    y, gradients = jax.vjp(dense._amx_product, x, w)
+    x, (dx, dw) = np.asarray(x, np.float32), gradients(g)
+    np.testing.assert_array_equal(y, x @ w)
+    np.testing.assert_array_equal(dx, (np.asarray(g) @ np.asarray(w).T).astype(jnp.bfloat16))
+    np.testing.assert_array_equal(dw, x.T @ g)
+
+
+@needs_amx
+def test_numbers_are_rounded_to_nearest_even_and_sums_are_float32():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(9, 20, 20, 32)), jnp.bfloat16)
+    w = jnp.asarray(rng.normal(size=(4, 4, 32, 64)), jnp.float32)
+    exact = lax.conv_general_dilated(
+        x.astype(jnp.float32),
+        w.astype(jnp.bfloat16).astype(jnp.float32),
+        (2, 2),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision="highest",
+    )
+    actual = conv2d(x, w, 2, "VALID", "amx", jnp.bfloat16)
+    np.testing.assert_allclose(actual, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
+
+
+@needs_amx
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+def test_second_derivatives_of_a_convolution(padding):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 9, 9, 16)), jnp.bfloat16)
+    w = jnp.asarray(rng.normal(size=(4, 4, 16, 16)), jnp.float32) / 16
+
+    def penalty(lowering, dtype):
+        def loss(x, w):
+            return jnp.sum(jnp.tanh(conv2d(x, w, 2, padding, lowering, dtype)))
+
+        def of_gradients(x, w):
+            dx, dw = jax.grad(loss, argnums=(0, 1))(x, w)
+            return jnp.sum(dx.astype(jnp.float32) ** 2) + jnp.sum(dw**2)
+
+        return jax.jit(jax.grad(of_gradients, argnums=(0, 1)))(x.astype(dtype), w)
+
+    actual, expected = penalty("amx", jnp.bfloat16), penalty("convolution", jnp.float32)
+    for a, b in zip(actual, expected, strict=True):
+        scale = float(jnp.abs(b).max())
+        np.testing.assert_allclose(np.asarray(a, np.float32), b, rtol=0, atol=3e-2 * scale)
+
+
+@needs_amx
+def test_second_derivatives_of_a_product():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(8, 64)), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(64, 32)), jnp.float32) / 8
+
+    def penalty(product, dtype):
+        def loss(x, w):
+            return jnp.sum(jnp.tanh(product(x.astype(dtype), w)))
+
+        def of_gradients(x, w):
+            return sum(jnp.sum(d**2) for d in jax.grad(loss, argnums=(0, 1))(x, w))
+
+        return jax.grad(of_gradients, argnums=(0, 1))(x, w)
+
+    actual = penalty(dense._amx_product, jnp.bfloat16)
+    expected = penalty(jnp.dot, jnp.float32)
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=3e-2 * float(jnp.abs(b).max()))
+
+
+@needs_amx
+def test_scan_and_vmap_equal_a_plain_loop():
+    rng = np.random.default_rng(0)
+    x = _integers(rng, (3, 2, 9, 9, 16), jnp.bfloat16)
+    w = _integers(rng, (3, 3, 3, 16, 16), jnp.float32)
+    v = _integers(rng, (3, 32, 32), jnp.float32)
+
+    def loss(w, v, x):
+        y = conv2d(x, w, 1, "SAME", "amx", jnp.bfloat16)
+        y = _native_max_pool(y.astype(jnp.bfloat16)).reshape(-1, 32)
+        return dense._amx_product(y, v).sum()
+
+    grad = jax.grad(loss, argnums=(0, 1, 2))
+    looped = [grad(*(a[i] for a in (w, v, x))) for i in range(3)]
+    looped = jax.tree.map(lambda *leaves: jnp.stack(leaves), *looped)
+    scanned = jax.jit(lambda *a: lax.scan(lambda _, b: (_, grad(*b)), 0, a)[1])(w, v, x)
+    jax.tree.map(np.testing.assert_array_equal, scanned, looped)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(jax.vmap(grad))(w, v, x), looped)
+
+
+@needs_amx
+@pytest.mark.parametrize("size", [(84, 42), (21, 11), (6, 5), (1, 2)])
+def test_max_pool_and_its_gradient_equal_jaxs_among_equal_maxima_and_nans_too(size):
+    rng = np.random.default_rng(0)
+    x = _integers(rng, (3, *size, 16), jnp.bfloat16, largest=2)
+    x = x.at[0, 0, 0, :2].set(jnp.nan).at[1, -1, -1, 3].set(-jnp.inf)
+    y, gradient = jax.vjp(_native_max_pool, x)
+    expected, expected_gradient = jax.vjp(_max_pool, x)
+    g = _integers(rng, y.shape, jnp.bfloat16)
+    same = functools.partial(np.testing.assert_array_equal, strict=True)
+    same(np.asarray(y, np.float32), np.asarray(expected, np.float32))
+    same(np.asarray(gradient(g)[0], np.float32), np.asarray(expected_gradient(g)[0], np.float32))
+
+
+@needs_amx
+def test_what_one_call_leaves_behind_does_not_reach_the_next():
+    # Depths that do not fill a tile read beyond the numbers and multiply by zero.
+    w = jnp.ones((3, 3, 16, 16))
+    conv = jax.jit(lambda x: conv2d(x, w, 1, "SAME", "amx", jnp.bfloat16))
+    assert np.isnan(conv(jnp.full((40, 12, 12, 16), jnp.nan, jnp.bfloat16))).all()
+    grad = jax.jit(jax.grad(lambda x: conv(x).sum()))
+    for side in (11, 5, 2):
+        x = jnp.ones((40, side, side, 16), jnp.bfloat16)
+        assert np.isfinite(conv(x)).all()
+        assert np.isfinite(np.asarray(grad(x), np.float32)).all()
+
+
+@needs_amx
+@pytest.mark.parametrize(
+    ("x", "w", "stride"),
+    [
+        (jnp.ones((1, 9, 9, 4), jnp.bfloat16), (3, 3, 4, 16), 1),  # a gradient without a kernel
+        (jnp.ones((1, 9, 9, 16), jnp.bfloat16), (3, 3, 16, 20), 1),
+        (jnp.ones((1, 9, 9, 16), jnp.bfloat16), (3, 3, 16, 16), (1, 2)),
+        (jnp.ones((1, 9, 9, 16), jnp.float32), (3, 3, 16, 16), 1),
+    ],
+)
+def test_what_has_no_kernel_is_refused_where_it_is_asked_for_and_else_computed_by_xla(x, w, stride):
+    w = jnp.ones(w)
+    with pytest.raises(ValueError, match="lowering='amx' needs"):
+        conv2d(x, w, stride, "VALID", "amx")
+    np.testing.assert_array_equal(
+        conv2d(x, w, stride)[0, 0, 0], np.full(w.shape[3], w[..., 0].size)
+    )
+
+
+_DIGEST = """
+import hashlib, jax, jax.numpy as jnp, numpy as np
+from dqnlab import native
+from dqnlab.layers.conv import conv2d
+from dqnlab.layers.dense import product
+from dqnlab.layers.pool import max_pool
+
+@jax.jit
+def gradients(x, w, v, u):
+    def loss(w, v, u):
+        y = jnp.tanh(conv2d(x, w, 4, dtype=jnp.bfloat16)).astype(jnp.bfloat16)
+        y = max_pool(jnp.tanh(conv2d(y, v)).astype(jnp.bfloat16))
+        return jnp.tanh(product(y.reshape(len(y), -1), u)).sum()
+    return jax.grad(loss, argnums=(0, 1, 2))(w, v, u)
+
+rng = np.random.default_rng(0)
+x = rng.integers(0, 256, (9, 44, 44, 4)).astype(np.uint8)
+shapes = (8, 8, 4, 32), (3, 3, 32, 32), (512, 32)
+weights = [rng.normal(size=s).astype(np.float32) / 50 for s in shapes]
+digest = hashlib.sha256()
+for leaf in gradients(x, *weights):
+    assert np.isfinite(leaf).all()
+    digest.update(np.asarray(leaf).tobytes())
+print(digest.hexdigest(), native.missing())
+"""
+
+
+def _digest(*prefix, **environment):
+    """The gradients' digest, and what the kernels lacked, in a process of its own."""
+    result = subprocess.run(
+        [*prefix, sys.executable, "-c", _DIGEST],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    digest, _, missing = result.stdout.strip().partition(" ")
+    return digest, missing
+
+
+@needs_amx
+def test_results_do_not_depend_on_the_number_of_threads():
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("one core")
+    alone, together = _digest("taskset", "-c", str(cores[0])), _digest()
+    assert alone == together
+    assert alone[1] == "None"
+
+
+@needs_amx
+def test_without_the_kernels_the_same_nets_run(tmp_path):
+    digest, missing = _digest(DQNLAB_NATIVE="0")
+    assert missing == "DQNLAB_NATIVE=0"
+    broken = tmp_path / "c++"
+    broken.write_text("#!/bin/sh\necho 'amx.cc:1: error: no such compiler' >&2; exit 1\n")
+    broken.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    expected = "a C++ compiler that takes amx.cc (amx.cc:1: error: no such compiler)"
+    assert _digest(PATH=path, XDG_CACHE_HOME=str(tmp_path)) == (digest, expected)
+
+
+@needs_amx
+def test_a_cache_that_cannot_be_written_costs_the_kernels_only(tmp_path):
+    (tmp_path / "dqnlab").write_text("a file where the folder should be")
+    assert "a C++ compiler" in _digest(XDG_CACHE_HOME=str(tmp_path))[1]
