@@ -66,12 +66,19 @@ def check_devices() -> Iterator[Finding]:
     import jax
 
     from agents import networks
+    from dqnlab import native
 
     devices = jax.devices()
     kinds = ", ".join(dict.fromkeys(f"{each.device_kind} ({each.platform})" for each in devices))
     computes = networks.compute_type("auto").name
     yield Finding("ok", f"{len(devices)} x {kinds}; --precision auto computes in {computes}")
     yield Finding("ok", f"{len(os.sched_getaffinity(0))} CPU cores that this process may use")
+    if devices[0].platform == "cpu":
+        if missing := native.missing(computes):
+            mend = "apt install g++ (or another package that has it)" if "C++" in missing else ""
+            yield Finding("note", f"half the speed: dqnlab's kernels lack {missing}", mend)
+        else:
+            yield Finding("ok", "layers by dqnlab's own kernels")
     gpus = _output(["nvidia-smi", "-L"])
     if gpus and devices[0].platform == "cpu":
         yield Finding("note", f"JAX does not use {gpus.splitlines()[0]}", f"rm -r .venv; {SETUP}")

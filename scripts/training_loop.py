@@ -8,7 +8,7 @@ import jax
 
 from agents import driver as drivers
 from agents import policy, registry, seeds
-from dqnlab import run_folder
+from dqnlab import native, run_folder
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import UserError
 from scripts import evaluate, memory, video
@@ -134,8 +134,18 @@ def describe(runs: Sequence[Run], device: str) -> str:
             f"protocol   {spec.protocol['name']}" + (rules and f": {rules}"),
             f"agent      {options.agent}, preset {options.preset}, {seed}",
             f"device     {device}",
-            f"network    computes in {settings.precision}",
+            f"network    computes in {settings.precision}{_by(settings.precision)}",
             f"replay     {replay.ring.first.size:,} frames, {replay_bytes / 1e9:.2f} GB",
             *(f"run folder {run.dir}" for run in runs),
         ]
+    )
+
+
+def _by(precision: str) -> str:
+    """What multiplies, where there is a choice: two runs are equal only by the same."""
+    if jax.devices()[0].platform != "cpu":
+        return ""
+    missing = native.missing(precision)
+    return (
+        " by dqnlab's kernels" if missing is None else f" by XLA; dqnlab's kernels lack {missing}"
     )

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from dqnlab.layers.cast import cast
-from dqnlab.layers.conv_amx import conv2d_amx, is_served
+from dqnlab.layers.conv_native import conv2d_native, is_served
 from dqnlab.layers.conv_plain import conv2d_plain
 from dqnlab.layers.conv_products import conv2d_products
 
@@ -20,7 +20,7 @@ Window = int | Sequence[int]
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 
-LOWERINGS = ("auto", "amx", "products", "plain", "convolution")
+LOWERINGS = ("auto", "native", "products", "plain", "convolution")
 
 
 class Conv2D(hk.Module):
@@ -39,8 +39,8 @@ class Conv2D(hk.Module):
         own image, is taken off first. A filter then sees nothing there, where it would see the
         sum of its weights at nearly every place at once. For "VALID" padding only: what is padded
         would not be zero.
-      lowering: "amx" (bfloat16 on an x86 CPU that has it), "products", "plain" (stride 1 only),
-        "convolution"; "auto" by platform and shape.
+      lowering: "native" (`dqnlab.native`, where there is a kernel), "products", "plain" (stride 1
+        only), "convolution"; "auto" by platform and shape.
     """
 
     def __init__(
@@ -136,16 +136,17 @@ def conv2d(
     dtype = x.dtype if dtype is None else jnp.dtype(dtype)
     if lowering == "plain" and strides != (1, 1):
         raise ValueError(f"lowering='plain' has stride 1 only, not {strides}")
-    if lowering == "amx" and not is_served(x, w.shape, strides, pads, dtype):
+    if lowering == "native" and not is_served(x, w.shape, strides, pads, dtype):
         raise ValueError(
-            "lowering='amx' needs dqnlab.native, bfloat16, one stride, and channels in multiples "
-            f"of 16 (of the input: or bytes), not {x.dtype}{list(x.shape)} as {dtype}, "
-            f"w {list(w.shape)}, strides {strides}"
+            "lowering='native' needs a compiler, float32 or (with AMX) bfloat16, one stride, and "
+            f"channels in multiples of 16 (of the input: or bytes), not {x.dtype}{list(x.shape)} "
+            f"as {dtype}, w {list(w.shape)}, strides {strides}"
         )
 
     def compute(x: jax.Array, w: jax.Array, lowering: str) -> jax.Array:
-        if lowering == "amx":
-            return conv2d_amx(x if x.dtype == jnp.uint8 else cast(x, dtype), w, strides[0], pads)
+        if lowering == "native":
+            x = x if x.dtype == jnp.uint8 else cast(x, dtype)
+            return conv2d_native(x, w, strides[0], pads, dtype)
         if lowering == "products":
             return conv2d_products(x, w, strides, pads, dtype)
         if lowering == "plain":
@@ -168,7 +169,7 @@ def _fastest_on_cpu(
     x: jax.Array, w: Sequence[int], strides: Pair, pads: Pads, dtype: jnp.dtype
 ) -> str:
     if is_served(x, w, strides, pads, dtype):
-        return "amx"
+        return "native"
     # Products win where space-to-depth makes the channels many, and on small images of many
     # channels in bfloat16 (AMX). Impala's 3 x 3 kernels over large images of few channels would
     # move 12 bytes for each one that they multiply.

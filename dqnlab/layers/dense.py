@@ -54,7 +54,7 @@ def product(x: Array, w: Array) -> Array:
 def _is_served(x: Array, w: Array) -> bool:
     # Whole tiles; a batch of symbolic size belongs to a program for export.
     is_whole = x.shape[1] % 32 == 0 and w.shape[1] % 32 == 0 and isinstance(x.shape[0], int)
-    return x.dtype == jnp.bfloat16 and is_whole and native.has_amx()
+    return x.dtype == jnp.bfloat16 and is_whole and native.has(jnp.bfloat16)
 
 
 @jax.custom_vjp

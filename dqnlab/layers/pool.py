@@ -16,7 +16,7 @@ def max_pool(x: Array) -> Array:
     CPUs with AMX, elsewhere each addition.
     """
     is_served = x.dtype == jnp.bfloat16 and x.shape[3] % 16 == 0 and isinstance(x.shape[0], int)
-    if not (is_served and native.has_amx()):
+    if not (is_served and native.has(jnp.bfloat16)):
         return _max_pool(x)
     y: Array = lax.platform_dependent(x, cpu=_native_max_pool, default=_max_pool)
     return y

@@ -1,88 +1,122 @@
 """The layers' kernels in C++, compiled for this machine when they are first needed.
 
-XLA:CPU takes a convolution's matrix products apart into passes over memory; `amx.cc` reads the
-operands where they lie. It needs Linux, an x86 CPU with AMX and a C++ compiler; where one of them
-is missing, or DQNLAB_NATIVE=0 is set, the layers' own JAX code does the work.
+XLA:CPU takes a convolution's products apart into passes over memory; these read the operands where
+they lie: `amx.cc` in bfloat16 on the matrix units of x86 CPUs that have them, `simd.cc` in float32
+with any CPU's vectors. They need a C++ compiler. Where it is missing, or DQNLAB_NATIVE=0 is set,
+the layers' own JAX code does the work.
 """
 
 import ctypes
 import functools
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-SOURCE = Path(__file__).with_name("amx.cc")
-TARGETS = (
-    *("dqnlab_conv_forward", "dqnlab_conv_input_gradient", "dqnlab_conv_weight_gradient"),
-    *("dqnlab_dense_forward", "dqnlab_dense_input_gradient", "dqnlab_dense_weight_gradient"),
-    *("dqnlab_pool_forward", "dqnlab_pool_gradient"),
-)
-_CPU_FLAGS = {"amx_tile", "amx_bf16", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"}
-_FLAGS = (
-    *("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", "-mamx-tile", "-mamx-bf16"),
-    *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"),
-)
+_FOLDER = Path(__file__).parent
 
 
-def has_amx() -> bool:
-    """Whether XLA can call `amx.cc` here; compiles it, once, where it can."""
-    return missing() is None
+class _Library(NamedTuple):
+    source: str
+    flags: tuple[str, ...]  # for the compiler
+    features: frozenset[str]  # that the CPU must have, as /proc/cpuinfo calls them
+    targets: tuple[str, ...]  # what XLA may call
+
+
+_LIBRARIES = {
+    "bfloat16": _Library(
+        "amx.cc",
+        (
+            *("-mamx-tile", "-mamx-bf16", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
+            "-mavx512bf16",
+        ),
+        frozenset("amx_tile amx_bf16 avx512f avx512bw avx512dq avx512vl avx512_bf16".split()),
+        (
+            *("conv_bfloat16_forward", "conv_bfloat16_input_gradient"),
+            *("conv_bfloat16_weight_gradient", "dense_forward", "dense_input_gradient"),
+            *("dense_weight_gradient", "pool_forward", "pool_gradient"),
+        ),
+    ),
+    "float32": _Library(
+        "simd.cc",
+        ("-march=native", "-ffp-contract=fast"),
+        frozenset(),
+        (
+            *("conv_float32_forward", "conv_float32_input_gradient"),
+            "conv_float32_weight_gradient",
+        ),
+    ),
+}
+
+
+def has(dtype: jnp.dtype) -> bool:
+    """Whether XLA can call the kernels of this type on the CPU; compiles them, once."""
+    return jnp.dtype(dtype).name in _LIBRARIES and missing(jnp.dtype(dtype).name) is None
 
 
 @functools.cache
-def missing() -> str | None:
-    """What there is not that `amx.cc` needs, in words; None: it is ready to be called."""
+def missing(dtype: str) -> str | None:
+    """What the kernels of `float32` or `bfloat16` lack here, in words; None: they are ready."""
+    library = _LIBRARIES[dtype]
     if os.environ.get("DQNLAB_NATIVE") == "0":
-        return "DQNLAB_NATIVE=0"
-    if not _cpu_flags() >= _CPU_FLAGS:
+        return "DQNLAB_NATIVE other than 0"
+    if not _cpu_features() >= library.features:
         return "a CPU with AMX"
     compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
     if compiler is None:
         return "a C++ compiler (c++, g++ or clang++)"
     try:
-        library = ctypes.CDLL(str(_compiled(compiler)))
+        loaded = ctypes.CDLL(str(_compiled(compiler, library)))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home
-        return f"a C++ compiler that takes {SOURCE.name} ({_reason(error)})"
-    if not library.dqnlab_request_tiles():
+        return f"a C++ compiler that takes {library.source} ({_reason(error)})"
+    if dtype == "bfloat16" and not loaded.dqnlab_request_tiles():
         return "a Linux kernel that lends AMX (5.16 or newer)"
-    for name in TARGETS:
-        capsule = jax.ffi.pycapsule(getattr(library, name))
-        jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    for name in library.targets:
+        capsule = jax.ffi.pycapsule(getattr(loaded, f"dqnlab_{name}"))
+        jax.ffi.register_ffi_target(f"dqnlab_{name}", capsule, platform="cpu")
     return None
 
 
-def _compiled(compiler: str) -> Path:
-    """The library, from the user's own cache if it is there (whoever can write there runs code)."""
+def _compiled(compiler: str, library: _Library) -> Path:
+    """The file, from the user's own cache if it is there (whoever can write there runs code)."""
+    flags = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", *library.flags)
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60)
-    parts = (SOURCE.read_bytes(), repr(_FLAGS).encode(), version.stdout, jax.__version__.encode())
-    name = f"amx-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
+    sources = [(_FOLDER / name).read_bytes() for name in ("common.h", library.source)]
+    # A home may be shared by machines with other CPUs.
+    machine = (platform.machine(), *sorted(_cpu_features()), jax.__version__, *flags)
+    parts = (*sources, version.stdout, repr(machine).encode())
+    digest = hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = root / "dqnlab" / "native" / name
+    path = root / "dqnlab" / "native" / f"{Path(library.source).stem}-{digest}.so"
     if path.exists():
         return path
-    print(f"compiling {SOURCE.name} for this machine, once", file=sys.stderr)
+    print(f"compiling {library.source} for this machine, once", file=sys.stderr)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        built = Path(folder) / name
-        command = [compiler, *_FLAGS, f"-I{jax.ffi.include_dir()}", str(SOURCE), "-o", str(built)]
+        built = Path(folder) / path.name
+        command = [compiler, *flags, f"-I{jax.ffi.include_dir()}", f"-I{_FOLDER}"]
+        command += [str(_FOLDER / library.source), "-o", str(built)]
         subprocess.run(command, capture_output=True, check=True, timeout=300)
         built.replace(path)  # at once: another process may be doing the same
     return path
 
 
-def _cpu_flags() -> set[str]:
+@functools.cache
+def _cpu_features() -> frozenset[str]:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
-        return set()
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return set(line.partition(":")[2].split())
+        return frozenset()
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return frozenset(next(lines, "").partition(":")[2].split())
 
 
 def _reason(error: Exception) -> str:

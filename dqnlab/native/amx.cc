@@ -17,19 +17,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <atomic>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
 #include <vector>
 
-#include "xla/ffi/api/ffi.h"
-
-namespace ffi = xla::ffi;
+#include "common.h"
 
 namespace {
+
+using namespace dqnlab;
 
 using bf16 = uint16_t;
 
@@ -38,57 +32,7 @@ constexpr int kBytes = 64;              // of a row
 constexpr int kDepth = 32;              // numbers of a row: what one product sums over
 constexpr int kTile = kRows * kDepth;   // numbers of a tile
 
-int64_t CeilDiv(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
-// `count` rows in as few tiles as possible, all of this height; the last ones may overlap.
-int64_t TileHeight(int64_t count) { return CeilDiv(count, CeilDiv(count, kRows)); }
-
-// Memory that each thread keeps for its next call, one for each purpose.
-enum Purpose { kWeights, kImage, kResult, kPairs, kTurned };
-
-template <typename T>
-T* Scratch(Purpose purpose, size_t count) {
-  struct Memory {
-    void* data = nullptr;
-    size_t bytes = 0;
-    ~Memory() { std::free(data); }
-  };
-  thread_local Memory memories[5];
-  Memory& memory = memories[purpose];
-  // Tiles may reach beyond the last number; what they find there is multiplied by 0.
-  const size_t bytes = (count * sizeof(T) + 2 * kTile * sizeof(float) + 4095) / 4096 * 4096;
-  if (bytes > memory.bytes) {
-    std::free(memory.data);
-    memory.data = std::aligned_alloc(4096, bytes);
-    memory.bytes = bytes;
-    std::memset(memory.data, 0, bytes);
-  }
-  return static_cast<T*>(memory.data);
-}
-
-// f(i) for all i < count, on this thread and on those of the pool that are free.
-template <typename F>
-void Parallel(ffi::ThreadPool& pool, int64_t count, const F& f) {
-  struct State {
-    const F* f;
-    int64_t count;
-    std::atomic<int64_t> next{0}, done{0};
-    void Work() {
-      for (int64_t i; (i = next.fetch_add(1)) < count; done.fetch_add(1)) (*f)(i);
-    }
-  };
-  const int64_t helpers = std::min(pool.num_threads(), count) - 1;
-  if (helpers <= 0) {
-    for (int64_t i = 0; i < count; ++i) f(i);
-    return;
-  }
-  auto state = std::make_shared<State>();  // a helper may come when all is done
-  state->f = &f;
-  state->count = count;
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule([state] { state->Work(); });
-  state->Work();
-  while (state->done.load() < count) _mm_pause();
-}
+int64_t TileRows(int64_t count) { return GroupSize(count, kRows); }
 
 // Tiles 0 to 5 with this many rows, 6 and 7 with 16. The thread's configuration is put back at the
 // end: oneDNN remembers what it set and would not set it again.
@@ -250,7 +194,7 @@ inline void Multiply(const Product& p, const bf16* a0, const bf16* a1, int64_t n
 template <typename Place>
 void MultiplyPixels(const Product& p, const bf16* a, int64_t row, int64_t height, int64_t width,
                     const Place& place) {
-  const int64_t m = TileHeight(width), across = CeilDiv(width, m), units = height * across;
+  const int64_t m = TileRows(width), across = CeilDiv(width, m), units = height * across;
   const int64_t a_step = p.a_stride / sizeof(bf16), c_step = p.c_stride / sizeof(float);
   const Tiles tiles(m);
   for (int64_t n = 0; n < p.columns; n += 2) {
@@ -264,25 +208,6 @@ void MultiplyPixels(const Product& p, const bf16* a, int64_t row, int64_t height
                is_pair ? place(y0, n + 1) + x0 * c_step : nullptr,
                is_pair ? place(y1, n + 1) + x1 * c_step : nullptr);
     }
-  }
-}
-
-// x [B, hx, wx, C] with zeros around it, or cut off, so that it is h x w = (ho + kh / s - 1) s;
-// w [kh, kw, C, N], sides multiples of s; y [B, ho, wo, N].
-struct Shape {
-  int64_t b, hx, wx, c, kh, kw, n, ho, wo, s, top, left;
-  int64_t h() const { return (ho + kh / s - 1) * s; }
-  int64_t w() const { return (wo + kw / s - 1) * s; }
-  bool IsPadded() const { return hx != h() || wx != w(); }
-};
-
-// Calls f(y, from, to, count) for the rows of the padded picture that hold some of x: `count`
-// numbers at `from` of x belong at `to`.
-template <typename F>
-void EachRow(const Shape& s, const F& f) {
-  const int64_t width = std::min(s.wx, s.w() - s.left) * s.c;
-  for (int64_t y = 0; y < std::min(s.hx, s.h() - s.top); ++y) {
-    f(y * s.wx * s.c, ((y + s.top) * s.w() + s.left) * s.c, width);
   }
 }
 
@@ -473,7 +398,7 @@ void DenseForward(ffi::ThreadPool& pool, int64_t batch, int64_t depth, int64_t n
                   const float* w, float* y) {
   constexpr int64_t kTaskDepth = 8 * kDepth;
   const int64_t tasks = CeilDiv(depth, kTaskDepth), columns = n / kRows;
-  const int64_t m = TileHeight(batch);
+  const int64_t m = TileRows(batch);
   std::vector<int64_t> offsets;
   for (int64_t k = 0; k < kTaskDepth; k += kDepth) offsets.push_back(k);
   float* sums = Scratch<float>(kResult, tasks * batch * n);
@@ -658,14 +583,6 @@ void PoolGradient(ffi::ThreadPool& pool, const Pooling& p, const bf16* g, const 
 }
 
 using BF16 = ffi::Buffer<ffi::BF16>;
-using F32 = ffi::Buffer<ffi::F32>;
-using Result = ffi::ResultBuffer<ffi::F32>;
-using Sides = ffi::AnyBuffer::Dimensions;
-
-Shape ShapeOf(Sides x, Sides w, Sides y, int64_t stride, int64_t top, int64_t left) {
-  return {x[0], x[1], x[2], x[3], w[0], w[1], w[3], y[1], y[2], stride, top, left};
-}
-
 // f(x) with x as it is stored: bytes or bfloat16.
 template <typename F>
 ffi::Error WithType(ffi::AnyBuffer x, const F& f) {
@@ -741,16 +658,6 @@ ffi::Error CallPoolGradient(ffi::ThreadPool pool, BF16 g, ffi::Buffer<ffi::U8> p
   return ffi::Error::Success();
 }
 
-auto Call() { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>(); }
-
-template <typename Binding>
-auto WithGeometry(Binding binding) {
-  return std::move(binding)
-      .template Attr<int64_t>("stride")
-      .template Attr<int64_t>("top")
-      .template Attr<int64_t>("left");
-}
-
 }  // namespace
 
 // Linux gives a process its tiles on demand only.
@@ -759,11 +666,11 @@ extern "C" bool dqnlab_request_tiles() {
   return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_forward, CallConvForward,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_bfloat16_forward, CallConvForward,
                               WithGeometry(Call().Arg<ffi::AnyBuffer>().Arg<F32>().Ret<F32>()));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_input_gradient, CallConvInputGradient,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_bfloat16_input_gradient, CallConvInputGradient,
                               WithGeometry(Call().Arg<F32>().Arg<F32>().Ret<BF16>()));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_weight_gradient, CallConvWeightGradient,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_bfloat16_weight_gradient, CallConvWeightGradient,
                               WithGeometry(Call().Arg<ffi::AnyBuffer>().Arg<F32>().Ret<F32>()));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_dense_forward, CallDenseForward,
                               Call().Arg<BF16>().Arg<F32>().Ret<F32>());

@@ -17,23 +17,28 @@ from dqnlab.layers import dense
 from dqnlab.layers.conv import conv2d
 from dqnlab.layers.pool import _max_pool, _native_max_pool
 
-needs_amx = pytest.mark.skipif(not native.has_amx(), reason=f"no {native.missing()}")
+needs = {
+    name: pytest.mark.skipif(not native.has(name), reason=f"lacks {native.missing(name)}")
+    for name in ("float32", "bfloat16")
+}
+needs_amx = needs["bfloat16"]
+each_dtype = pytest.mark.parametrize("dtype", [pytest.param(n, marks=needs[n]) for n in needs])
 ROOT = Path(__file__).resolve().parents[2]
 
-CONVOLUTIONS = [  # input batch, height, width, channels; output channels, kernel, stride, padding
-    ((32, 84, 84, 4), 32, 8, 4, "VALID", jnp.uint8),
-    ((32, 20, 20, 32), 64, 4, 2, "VALID", jnp.bfloat16),
-    ((32, 9, 9, 64), 64, 3, 1, "VALID", jnp.bfloat16),
-    ((1, 84, 84, 4), 32, 8, 4, "SAME", jnp.uint8),
-    ((5, 84, 84, 4), 16, 3, 1, "SAME", jnp.uint8),
-    ((33, 11, 11, 32), 32, 3, 1, "SAME", jnp.bfloat16),
-    ((70, 10, 7, 16), 16, 3, 1, "SAME", jnp.bfloat16),
-    ((2, 23, 22, 16), 48, 4, 3, ((2, 1), (0, 3)), jnp.bfloat16),  # kernel not a multiple of 3
-    ((3, 11, 13, 16), 16, 2, 2, "VALID", jnp.bfloat16),  # the last row and column go unseen
-    ((3, 8, 9, 16), 16, 1, 2, "VALID", jnp.bfloat16),
-    ((2, 1, 1, 16), 16, 1, 1, "VALID", jnp.bfloat16),
-    ((2, 6, 40, 16), 16, (3, 5), 1, "VALID", jnp.bfloat16),
-    ((2, 9, 9, 16), 16, 3, 1, ((1, -2), (0, -1)), jnp.bfloat16),  # cropped
+CONVOLUTIONS = [  # input batch, height, width, channels; output channels, kernel, stride, padding, bytes or not
+    ((32, 84, 84, 4), 32, 8, 4, "VALID", True),
+    ((32, 20, 20, 32), 64, 4, 2, "VALID", False),
+    ((32, 9, 9, 64), 64, 3, 1, "VALID", False),
+    ((1, 84, 84, 4), 32, 8, 4, "SAME", True),
+    ((5, 84, 84, 4), 16, 3, 1, "SAME", True),
+    ((33, 11, 11, 32), 32, 3, 1, "SAME", False),
+    ((70, 10, 7, 16), 16, 3, 1, "SAME", False),
+    ((2, 23, 22, 16), 48, 4, 3, ((2, 1), (0, 3)), False),  # kernel not a multiple of 3
+    ((3, 11, 13, 16), 16, 2, 2, "VALID", False),  # the last row and column go unseen
+    ((3, 8, 9, 16), 16, 1, 2, "VALID", False),
+    ((2, 1, 1, 16), 16, 1, 1, "VALID", False),
+    ((2, 6, 40, 16), 16, (3, 5), 1, "VALID", False),
+    ((2, 9, 9, 16), 16, 3, 1, ((1, -2), (0, -1)), False),  # cropped
 ]
 
 
@@ -42,17 +47,21 @@ def _integers(rng, shape, dtype, largest=4):
     return jnp.asarray(rng.integers(low, largest + 1, shape), dtype)
 
 
-@needs_amx
-@pytest.mark.parametrize(("size", "channels", "kernel", "stride", "padding", "dtype"), CONVOLUTIONS)
-def test_convolution_and_gradients_are_exact(size, channels, kernel, stride, padding, dtype):
+@each_dtype
+@pytest.mark.parametrize(
+    ("size", "channels", "kernel", "stride", "padding", "is_bytes"), CONVOLUTIONS
+)
+def test_convolution_and_gradients_are_exact(
+    size, channels, kernel, stride, padding, is_bytes, dtype
+):
     # Sums of small integers are exact in float32: the results must be equal, not near.
     rng = np.random.default_rng(0)
     kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-    x = _integers(rng, size, dtype)
+    x = _integers(rng, size, jnp.uint8 if is_bytes else dtype)
     w = _integers(rng, (*kernel, size[-1], channels), jnp.float32)
 
     def ours(x, w):
-        return conv2d(x, w, stride, padding, "amx", jnp.bfloat16)
+        return conv2d(x, w, stride, padding, "native", dtype)
 
     def xlas(x, w):
         return lax.conv_general_dilated(
@@ -69,16 +78,16 @@ def test_convolution_and_gradients_are_exact(size, channels, kernel, stride, pad
     np.testing.assert_array_equal(jax.jit(ours)(x, w), expected)
 
     def gradients(f, x):
-        if dtype == jnp.uint8:
+        if is_bytes:
             return jax.vjp(lambda w: f(x, w), w)[1](g)
         return jax.vjp(f, x, w)[1](g)
 
     for actual, wanted in zip(
         jax.jit(functools.partial(gradients, ours))(x),
-        gradients(xlas, x if dtype == jnp.uint8 else x.astype(jnp.float32)),
+        gradients(xlas, x if is_bytes else x.astype(jnp.float32)),
         strict=True,
     ):
-        # The input's gradient is bfloat16.
+        # The input's gradient has the input's type.
         np.testing.assert_array_equal(actual, wanted.astype(actual.dtype))
 
 
@@ -110,15 +119,15 @@ def test_numbers_are_rounded_to_nearest_even_and_sums_are_float32():
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision="highest",
     )
-    actual = conv2d(x, w, 2, "VALID", "amx", jnp.bfloat16)
+    actual = conv2d(x, w, 2, "VALID", "native", jnp.bfloat16)
     np.testing.assert_allclose(actual, exact, rtol=0, atol=2e-6 * np.abs(exact).max())
 
 
-@needs_amx
+@each_dtype
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])
-def test_second_derivatives_of_a_convolution(padding):
+def test_second_derivatives_of_a_convolution(padding, dtype):
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(2, 9, 9, 16)), jnp.bfloat16)
+    x = jnp.asarray(rng.normal(size=(2, 9, 9, 16)), dtype)
     w = jnp.asarray(rng.normal(size=(4, 4, 16, 16)), jnp.float32) / 16
 
     def penalty(lowering, dtype):
@@ -131,10 +140,11 @@ def test_second_derivatives_of_a_convolution(padding):
 
         return jax.jit(jax.grad(of_gradients, argnums=(0, 1)))(x.astype(dtype), w)
 
-    actual, expected = penalty("amx", jnp.bfloat16), penalty("convolution", jnp.float32)
+    tolerance = 1e-5 if dtype == "float32" else 3e-2
+    actual, expected = penalty("native", dtype), penalty("convolution", "float32")
     for a, b in zip(actual, expected, strict=True):
         scale = float(jnp.abs(b).max())
-        np.testing.assert_allclose(np.asarray(a, np.float32), b, rtol=0, atol=3e-2 * scale)
+        np.testing.assert_allclose(np.asarray(a, np.float32), b, rtol=0, atol=tolerance * scale)
 
 
 @needs_amx
@@ -166,7 +176,7 @@ def test_scan_and_vmap_equal_a_plain_loop():
     v = _integers(rng, (3, 32, 32), jnp.float32)
 
     def loss(w, v, x):
-        y = conv2d(x, w, 1, "SAME", "amx", jnp.bfloat16)
+        y = conv2d(x, w, 1, "SAME", "native", jnp.bfloat16)
         y = _native_max_pool(y.astype(jnp.bfloat16)).reshape(-1, 32)
         return dense._amx_product(y, v).sum()
 
@@ -192,15 +202,15 @@ def test_max_pool_and_its_gradient_equal_jaxs_among_equal_maxima_and_nans_too(si
     same(np.asarray(gradient(g)[0], np.float32), np.asarray(expected_gradient(g)[0], np.float32))
 
 
-@needs_amx
-def test_what_one_call_leaves_behind_does_not_reach_the_next():
+@each_dtype
+def test_what_one_call_leaves_behind_does_not_reach_the_next(dtype):
     # Depths that do not fill a tile read beyond the numbers and multiply by zero.
-    w = jnp.ones((3, 3, 16, 16))
-    conv = jax.jit(lambda x: conv2d(x, w, 1, "SAME", "amx", jnp.bfloat16))
-    assert np.isnan(conv(jnp.full((40, 12, 12, 16), jnp.nan, jnp.bfloat16))).all()
+    w = jnp.ones((3, 3, 16, 16), dtype)
+    conv = jax.jit(lambda x: conv2d(x, w, 1, "SAME", "native"))
+    assert np.isnan(conv(jnp.full((40, 12, 12, 16), jnp.nan, dtype))).all()
     grad = jax.jit(jax.grad(lambda x: conv(x).sum()))
     for side in (11, 5, 2):
-        x = jnp.ones((40, side, side, 16), jnp.bfloat16)
+        x = jnp.ones((40, side, side, 16), dtype)
         assert np.isfinite(conv(x)).all()
         assert np.isfinite(np.asarray(grad(x), np.float32)).all()
 
@@ -212,13 +222,13 @@ def test_what_one_call_leaves_behind_does_not_reach_the_next():
         (jnp.ones((1, 9, 9, 4), jnp.bfloat16), (3, 3, 4, 16), 1),  # a gradient without a kernel
         (jnp.ones((1, 9, 9, 16), jnp.bfloat16), (3, 3, 16, 20), 1),
         (jnp.ones((1, 9, 9, 16), jnp.bfloat16), (3, 3, 16, 16), (1, 2)),
-        (jnp.ones((1, 9, 9, 16), jnp.float32), (3, 3, 16, 16), 1),
+        (jnp.ones((1, 9, 9, 16), jnp.float16), (3, 3, 16, 16), 1),
     ],
 )
 def test_what_has_no_kernel_is_refused_where_it_is_asked_for_and_else_computed_by_xla(x, w, stride):
     w = jnp.ones(w)
-    with pytest.raises(ValueError, match="lowering='amx' needs"):
-        conv2d(x, w, stride, "VALID", "amx")
+    with pytest.raises(ValueError, match="lowering='native' needs"):
+        conv2d(x, w, stride, "VALID", "native")
     np.testing.assert_array_equal(
         conv2d(x, w, stride)[0, 0, 0], np.full(w.shape[3], w[..., 0].size)
     )
@@ -231,23 +241,23 @@ from dqnlab.layers.conv import conv2d
 from dqnlab.layers.dense import product
 from dqnlab.layers.pool import max_pool
 
-@jax.jit
-def gradients(x, w, v, u):
+def gradients(dtype, x, w, v, u):
     def loss(w, v, u):
-        y = jnp.tanh(conv2d(x, w, 4, dtype=jnp.bfloat16)).astype(jnp.bfloat16)
-        y = max_pool(jnp.tanh(conv2d(y, v)).astype(jnp.bfloat16))
+        y = jnp.tanh(conv2d(x, w, 4, dtype=dtype)).astype(dtype)
+        y = max_pool(jnp.tanh(conv2d(y, v)).astype(dtype))
         return jnp.tanh(product(y.reshape(len(y), -1), u)).sum()
-    return jax.grad(loss, argnums=(0, 1, 2))(w, v, u)
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(w, v, u)
 
 rng = np.random.default_rng(0)
 x = rng.integers(0, 256, (9, 44, 44, 4)).astype(np.uint8)
 shapes = (8, 8, 4, 32), (3, 3, 32, 32), (512, 32)
 weights = [rng.normal(size=s).astype(np.float32) / 50 for s in shapes]
 digest = hashlib.sha256()
-for leaf in gradients(x, *weights):
-    assert np.isfinite(leaf).all()
-    digest.update(np.asarray(leaf).tobytes())
-print(digest.hexdigest(), native.missing())
+for dtype in (jnp.float32, jnp.bfloat16):
+    for leaf in gradients(dtype, x, *weights):
+        assert np.isfinite(leaf).all()
+        digest.update(np.asarray(leaf).tobytes())
+print(digest.hexdigest(), native.missing("bfloat16"))
 """
 
 
@@ -278,7 +288,7 @@ def test_results_do_not_depend_on_the_number_of_threads():
 @needs_amx
 def test_without_the_kernels_the_same_nets_run(tmp_path):
     digest, missing = _digest(DQNLAB_NATIVE="0")
-    assert missing == "DQNLAB_NATIVE=0"
+    assert missing == "DQNLAB_NATIVE other than 0"
     broken = tmp_path / "c++"
     broken.write_text("#!/bin/sh\necho 'amx.cc:1: error: no such compiler' >&2; exit 1\n")
     broken.chmod(0o755)
