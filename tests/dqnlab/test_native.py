@@ -25,7 +25,7 @@ needs_amx = needs["bfloat16"]
 each_dtype = pytest.mark.parametrize("dtype", [pytest.param(n, marks=needs[n]) for n in needs])
 ROOT = Path(__file__).resolve().parents[2]
 
-CONVOLUTIONS = [  # input batch, height, width, channels; output channels, kernel, stride, padding, bytes or not
+CONVOLUTIONS = [  # input batch, height, width, channels; then N, kernel, stride, padding; bytes?
     ((32, 84, 84, 4), 32, 8, 4, "VALID", True),
     ((32, 20, 20, 32), 64, 4, 2, "VALID", False),
     ((32, 9, 9, 64), 64, 3, 1, "VALID", False),
