@@ -98,7 +98,8 @@ def _compiled(compiler: str, library: _Library) -> Path:
     path = root / "dqnlab" / "native" / f"{Path(library.source).stem}-{digest}.so"
     if path.exists():
         return path
-    print(f"compiling {library.source} for this machine, once", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(f"compiling {library.source} for this machine, once", file=sys.stderr)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
