@@ -89,7 +89,8 @@ def _compiled(compiler: str, library: _Library) -> Path:
     """The file, from the user's own cache if it is there (whoever can write there runs code)."""
     flags = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", *library.flags)
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60)
-    sources = [(_FOLDER / name).read_bytes() for name in ("common.h", library.source)]
+    headers = sorted(_FOLDER.glob("*.h"))
+    sources = [path.read_bytes() for path in (*headers, _FOLDER / library.source)]
     # A home may be shared by machines with other CPUs.
     machine = (platform.machine(), *sorted(_cpu_features()), jax.__version__, *flags)
     parts = (*sources, version.stdout, repr(machine).encode())
