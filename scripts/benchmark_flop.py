@@ -11,7 +11,8 @@ def count_flop(jaxpr: Any) -> float:
     """Floating-point operations of the matrix products and convolutions in a program.
 
     Of the branches of a `cond` the cheapest counts: they are ways to compute the same thing on
-    different platforms (dqnlab.layers.Conv2D), and the others compute more than has to be.
+    different platforms (dqnlab.layers.Conv2D), and the others compute more than has to be. Those
+    that call a kernel (dqnlab.native) do not show what it computes.
     """
     total = 0.0
     for equation in jaxpr.eqns:
@@ -24,10 +25,20 @@ def count_flop(jaxpr: Any) -> float:
         elif kind == "conv_general_dilated":
             total += _convolution_flop(equation)
         elif kind == "cond":
-            total += min(inside)
+            branches = zip(params["branches"], inside, strict=True)
+            shown = [flop for branch, flop in branches if not _calls_kernel(branch.jaxpr)]
+            total += min(shown or inside)
         else:
             total += sum(inside) * (params["length"] if kind == "scan" else 1)
     return total
+
+
+def _calls_kernel(jaxpr: Any) -> bool:
+    return any(
+        equation.primitive.name == "ffi_call"
+        or any(_calls_kernel(inner) for inner in _programs(equation.params.values()))
+        for equation in jaxpr.eqns
+    )
 
 
 def _programs(values: Any) -> Iterator[Any]:
