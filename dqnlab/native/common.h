@@ -21,7 +21,7 @@ inline int64_t CeilDiv(int64_t n, int64_t size) { return (n + size - 1) / size; 
 // `count` rows in as few groups of at most `largest` as possible, all of this size; the last ones
 // may overlap.
 inline int64_t GroupSize(int64_t count, int64_t largest) {
-  return CeilDiv(count, CeilDiv(count, largest));
+  return count == 0 ? 1 : CeilDiv(count, CeilDiv(count, largest));
 }
 
 // Memory that each thread keeps for its next call, one for each purpose.

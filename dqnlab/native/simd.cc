@@ -164,6 +164,7 @@ void WeightGradient(ffi::ThreadPool& pool, const Shape& s, const T* x, const flo
   const int64_t run = s.kw * s.c, row = s.w() * s.c, size = s.kh * run * s.n;
   const int64_t tasks = CeilDiv(s.b, kImagesPerTask);
   Product p = {s.ho, s.wo, 1, s.s * row, s.s * s.c, s.wo * s.n, s.n, s.n, false};
+  if (tasks == 0) std::memset(dw, 0, size * sizeof(float));
   float* sums = tasks > 1 ? Scratch<float>(kResult, tasks * size) : dw;
   Parallel(pool, tasks, [&](int64_t task) {
     Product q = p;
@@ -176,7 +177,7 @@ void WeightGradient(ffi::ThreadPool& pool, const Shape& s, const T* x, const flo
       q.adds = true;
     }
   });
-  if (tasks == 1) return;
+  if (tasks <= 1) return;
   Parallel(pool, s.kh, [&](int64_t i) {
     for (int64_t k = i * run * s.n; k < (i + 1) * run * s.n; k += kLanes) {
       Vector sum = *(const Vector*)(sums + k);

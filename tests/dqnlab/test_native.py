@@ -37,6 +37,7 @@ CONVOLUTIONS = [  # input batch, height, width, channels; then N, kernel, stride
     ((3, 11, 13, 16), 16, 2, 2, "VALID", False),  # the last row and column go unseen
     ((3, 8, 9, 16), 16, 1, 2, "VALID", False),
     ((2, 1, 1, 16), 16, 1, 1, "VALID", False),
+    ((0, 9, 9, 16), 16, 3, 1, "SAME", False),
     ((2, 6, 40, 16), 16, (3, 5), 1, "VALID", False),
     ((2, 9, 9, 16), 16, 3, 1, ((1, -2), (0, -1)), False),  # cropped
 ]
@@ -92,7 +93,7 @@ def test_convolution_and_gradients_are_exact(
 
 
 @needs_amx
-@pytest.mark.parametrize("shape", [(32, 3136, 512), (7, 64, 32), (70, 288, 96), (1, 32, 32)])
+@pytest.mark.parametrize("shape", [(32, 3136, 512), (7, 64, 32), (70, 288, 96), (1, 32, 32), (0, 32, 32)])
 def test_products_and_gradients_are_exact(shape):
     rng = np.random.default_rng(0)
     batch, depth, columns = shape
