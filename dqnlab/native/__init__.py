@@ -43,6 +43,7 @@ _LIBRARIES = {
             *("conv_bfloat16_forward", "conv_bfloat16_input_gradient"),
             *("conv_bfloat16_weight_gradient", "dense_forward", "dense_input_gradient"),
             *("dense_weight_gradient", "pool_forward", "pool_gradient"),
+            *("layer_norm_forward", "layer_norm_gradient"),
         ),
     ),
     "float32": _Library(

@@ -6,6 +6,7 @@
 
 #include "amx_conv.h"
 #include "amx_dense.h"
+#include "amx_layer_norm.h"
 #include "amx_pool.h"
 
 namespace {
@@ -88,6 +89,23 @@ ffi::Error CallPoolGradient(ffi::ThreadPool pool, BF16 g, ffi::Buffer<ffi::U8> p
   return ffi::Error::Success();
 }
 
+ffi::Error CallLayerNormForward(ffi::ThreadPool pool, F32 x, F32 scale, F32 offset,
+                                ffi::ResultBuffer<ffi::BF16> y, float epsilon) {
+  const int64_t c = scale.dimensions()[0], rows = x.element_count() / c;
+  LayerNormForward(pool, rows, c, epsilon, x.typed_data(), scale.typed_data(),
+                   offset.typed_data(), static_cast<bf16*>(y->untyped_data()));
+  return ffi::Error::Success();
+}
+
+ffi::Error CallLayerNormGradient(ffi::ThreadPool pool, F32 x, F32 scale, F32 offset, BF16 g,
+                                 Result dx, Result d, float epsilon) {
+  const int64_t c = scale.dimensions()[0], rows = x.element_count() / c;
+  LayerNormGradient(pool, rows, c, epsilon, x.typed_data(), scale.typed_data(),
+                    offset.typed_data(), static_cast<const bf16*>(g.untyped_data()),
+                    dx->typed_data(), d->typed_data());
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 // Linux gives a process its tiles on demand only.
@@ -112,3 +130,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_pool_forward, CallPoolForward,
                               Call().Arg<BF16>().Ret<BF16>().Ret<ffi::Buffer<ffi::U8>>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_pool_gradient, CallPoolGradient,
                               Call().Arg<BF16>().Arg<ffi::Buffer<ffi::U8>>().Ret<BF16>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    dqnlab_layer_norm_forward, CallLayerNormForward,
+    Call().Arg<F32>().Arg<F32>().Arg<F32>().Ret<BF16>().Attr<float>("epsilon"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    dqnlab_layer_norm_gradient, CallLayerNormGradient,
+    Call().Arg<F32>().Arg<F32>().Arg<F32>().Arg<BF16>().Ret<F32>().Ret<F32>().Attr<float>(
+        "epsilon"));

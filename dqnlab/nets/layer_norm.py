@@ -7,12 +7,11 @@ layers of Nature DQN, normalised over the channels, with he-normal weights and z
 from collections.abc import Sequence
 
 import haiku as hk
-import jax
 import jax.numpy as jnp
 
-from dqnlab.layers.cast import cast
 from dqnlab.layers.conv import Conv2D
 from dqnlab.layers.dense import Dense
+from dqnlab.layers.normalized_relu import NormalizedReLU
 from dqnlab.nets.torso import unit_scale
 from dqnlab.types import Array
 
@@ -37,7 +36,7 @@ class LayerNormNature(hk.Module):
                 dtype=self._dtype,
                 scale=1 / 255 if x.dtype == jnp.uint8 else 1.0,
             )
-            x = _normalize(conv(x), self._dtype)
+            x = NormalizedReLU(self._dtype)(conv(x))
         return x.reshape(x.shape[0], -1)
 
 
@@ -58,7 +57,7 @@ class LayerNormMLP(hk.Module):
         """uint8 (divided by 255) or float [B, ...] -> [B, sizes[-1]]."""
         x = unit_scale(obs, self._dtype).reshape(obs.shape[0], -1)
         for size in self._sizes:
-            x = _normalize(Dense(size, self._dtype, w_init=_HE_NORMAL)(x), self._dtype)
+            x = NormalizedReLU(self._dtype)(Dense(size, self._dtype, w_init=_HE_NORMAL)(x))
         return x
 
 
@@ -84,10 +83,3 @@ class LayerNormHead(hk.Module):
 
 
 _HE_NORMAL = hk.initializers.VarianceScaling(2.0, "fan_in", "truncated_normal")
-
-
-# A function: layers made by a method that is called twice would share their weights.
-def _normalize(x: Array, dtype: jnp.dtype) -> Array:
-    # Statistics in float32, for bfloat16 has 8 bits; eps as in Flax, which the authors use.
-    norm = hk.LayerNorm(axis=-1, create_scale=True, create_offset=True, eps=1e-6)
-    return cast(jax.nn.relu(norm(x.astype(jnp.float32))), dtype)

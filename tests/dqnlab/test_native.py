@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 from dqnlab import native
-from dqnlab.layers import dense
+from dqnlab.layers import dense, normalized_relu
 from dqnlab.layers.conv import conv2d
 from dqnlab.layers.pool import _max_pool, _native_max_pool
 
@@ -93,7 +93,9 @@ def test_convolution_and_gradients_are_exact(
 
 
 @needs_amx
-@pytest.mark.parametrize("shape", [(32, 3136, 512), (7, 64, 32), (70, 288, 96), (1, 32, 32), (0, 32, 32)])
+@pytest.mark.parametrize(
+    "shape", [(32, 3136, 512), (7, 64, 32), (70, 288, 96), (1, 32, 32), (0, 32, 32)]
+)
 def test_products_and_gradients_are_exact(shape):
     rng = np.random.default_rng(0)
     batch, depth, columns = shape
@@ -201,6 +203,32 @@ def test_max_pool_and_its_gradient_equal_jaxs_among_equal_maxima_and_nans_too(si
     same = functools.partial(np.testing.assert_array_equal, strict=True)
     same(np.asarray(y, np.float32), np.asarray(expected, np.float32))
     same(np.asarray(gradient(g)[0], np.float32), np.asarray(expected_gradient(g)[0], np.float32))
+
+
+@needs_amx
+@pytest.mark.parametrize("shape", [(5, 20, 20, 32), (600, 64), (1, 16), (0, 32), (3, 512)])
+def test_layer_norm_and_relu_equal_jaxs(shape):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=shape) * 3 + 1, jnp.float32)
+    scale, offset = jnp.asarray(rng.normal(size=(2, shape[-1])), jnp.float32)
+    g = jnp.asarray(rng.normal(size=shape), jnp.bfloat16)
+    plain = functools.partial(normalized_relu._plain, epsilon=1e-6, dtype=jnp.bfloat16)
+    expected, expected_gradients = jax.vjp(plain, x, scale, offset)
+    y, gradients = jax.vjp(functools.partial(normalized_relu._by_kernel, 1e-6), x, scale, offset)
+    assert y.dtype == expected.dtype == jnp.bfloat16
+    # Sums in another order may round to the next bfloat16.
+    np.testing.assert_allclose(
+        np.asarray(y, np.float32), np.asarray(expected, np.float32), rtol=2**-7, atol=1e-6
+    )
+    for actual, wanted in zip(gradients(g), expected_gradients(g), strict=True):
+        scale_of_it = np.abs(wanted).max(initial=1.0)
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=2e-6 * scale_of_it)
+
+
+@needs_amx
+def test_layer_norm_lets_nan_through():
+    y = normalized_relu._by_kernel(1e-6, jnp.full((2, 16), jnp.nan), jnp.ones(16), jnp.zeros(16))
+    assert np.isnan(np.asarray(y, np.float32)).all()
 
 
 @each_dtype
