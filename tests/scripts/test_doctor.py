@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def examine(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if k not in ("ALE_ROMS_DIR", "HOME")}
+    env = {
+        k: v for k, v in os.environ.items() if k not in ("ALE_ROMS_DIR", "HOME", "XDG_CACHE_HOME")
+    }
     done = subprocess.run(
         [sys.executable, *flags, "scripts/doctor.py"],
         cwd=ROOT,
