@@ -1,253 +1,42 @@
-"""The published sets of hyperparameters, and the laptop's.
+"""Every agent's sets of hyperparameters: the laptop's, and the published ones.
 
 One preset serves all games; nothing here may depend on a game's name. Each agent has `laptop`:
-the same numbers for all, changed only in what makes the agent. Sources, as read on public copies:
-
-  DQN Zoo    github.com/google-deepmind/dqn_zoo 45061f4, dqn_zoo/<agent>/run_atari.py; periods
-             there count frames, four to an agent step
-  Dopamine   github.com/google/dopamine 5873f54, dopamine/jax/agents/*/configs/*.gin
+the same numbers for all, changed only in what makes the agent. `agents/published.py` has what
+papers and their code share among agents, with its sources.
 """
 
 from dataclasses import replace
-from typing import Any
 
+from agents import published
 from agents.settings import Settings, choose
-
-Parts = dict[str, Any]  # some of the fields
 
 # Ours: short ramp-ups, more games at once and a replay that fits a laptop. docs/results/ has the
 # runs behind each number.
 _LAPTOP = Settings(centre_frames=True)
 
-# Mnih et al. 2015, Extended Data Table 1, as DQN Zoo implements it.
-_NATURE = Settings(
-    num_envs=1,
-    batch_size=32,
-    replay_capacity=1_000_000,
-    learning_starts=50_000,
-    update_period=4,
-    target_update_period=10_000,  # DQN Zoo: 4e4 frames. The table's unit is ambiguous.
-    discount=0.99,
-    n_step=1,
-    reward_clip=1.0,
-    epsilon_final=0.1,
-    epsilon_decay_steps=1_000_000,
-    evaluation_epsilon=0.05,
-    precision="float32",
-    optimizer="centered_rmsprop",
-    learning_rate=2.5e-4,
-    optimizer_epsilon=0.01 / 32**2,  # the paper's 0.01 is for gradients summed over the batch
-    max_grad_norm=None,
-    huber_delta=1.0,
-)
-
-# What DQN Zoo changes for every later agent.
-_ZOO = replace(_NATURE, epsilon_final=0.01, evaluation_epsilon=0.01)
-_ZOO_ADAM = replace(
-    _ZOO,
-    optimizer="adam",
-    optimizer_epsilon=0.01 / 32,
-    evaluation_epsilon=0.001,
-    max_grad_norm=10.0,
-)
-_ZOO_DOUBLE = replace(_ZOO, double=True, target_update_period=30_000)  # 1.2e5 frames
-
-# Dopamine's JAX DQN (dqn.gin), the "Adam + MSE" baseline.
-_DOPAMINE = Settings(
-    num_envs=1,
-    batch_size=32,
-    replay_capacity=1_000_000,
-    learning_starts=20_000,
-    update_period=4,
-    target_update_period=8_000,
-    discount=0.99,
-    n_step=1,
-    reward_clip=1.0,
-    epsilon_final=0.01,
-    epsilon_decay_steps=250_000,
-    evaluation_epsilon=0.001,
-    initializer="glorot_uniform",  # dopamine/jax/networks.py
-    torso_padding="same",  # Flax's default: 7,744 features
-    precision="float32",
-    optimizer="adam",
-    learning_rate=6.25e-5,
-    optimizer_epsilon=1.5e-4,
-    max_grad_norm=None,
-    huber_delta=None,
-)
-_DOPAMINE_QUANTILES = replace(  # also M-DQN and M-IQN
-    _DOPAMINE, learning_rate=5e-5, optimizer_epsilon=3.125e-4, huber_delta=1.0
-)
-# rainbow_agent.py: priority sqrt(loss), weights 1/sqrt(probability), both for the whole run.
-_DOPAMINE_PRIORITIZED: Parts = {
-    "replay": "prioritized",
-    "priority_exponent": 0.5,
-    "importance_exponent": 0.5,
-    "importance_exponent_final": 0.5,
-}
-_DOPAMINE_RAINBOW = replace(  # rainbow.gin
-    _DOPAMINE, n_step=3, initializer="dopamine_uniform", **_DOPAMINE_PRIORITIZED
-)
-_FULL_RAINBOW: Parts = {
-    "double": True,
-    "dueling": True,
-    # networks.py: NoisyNetwork starts at 0.1 / sqrt(inputs), not the paper's 0.5.
-    "noisy_sigma": 0.1,
-    # full_rainbow_agent.py: with noise epsilon is constant, whatever the .gin says of its decay.
-    "epsilon_initial": 0.01,
-    "initializer": "glorot_uniform",
-}
-
 # The parts that agents add to `laptop`.
-_PRIORITIZED: Parts = {"replay": "prioritized"}
+_PRIORITIZED: published.Parts = {"replay": "prioritized"}
 # Random until learning starts, then by noise alone. The paper's sigma_0 (1706.10295, section 3.2).
-_NOISY: Parts = {"noisy_sigma": 0.5, "epsilon_final": 0.0, "epsilon_decay_steps": 0}
-_MUNCHAUSEN: Parts = {
-    "munchausen_alpha": 0.9,
-    "munchausen_tau": 0.03,
-    "munchausen_l0": -1.0,
-}  # 2007.14430
-
-# dopamine/labs/atari_100k/configs/DER.gin and DrQ_eps.gin; the common part.
-_ATARI_100K = replace(
-    _DOPAMINE,
-    n_step=10,
-    learning_starts=1_600,
-    update_period=1,
-    replay_capacity=100_000,  # "1M as a proxy for unbounded": the benchmark ends after 100k steps
-    learning_rate=1e-4,
-    optimizer_epsilon=1.5e-4,
-    huber_delta=1.0,
-)
-_DER = replace(_ATARI_100K, target_update_period=2_000, **(_DOPAMINE_PRIORITIZED | _FULL_RAINBOW))
-_DRQ_EPS = replace(
-    _ATARI_100K,
-    target_update_period=1,
-    double=True,
-    dueling=True,
-    epsilon_decay_steps=5_000,
-    augmentation_pad=4,
-    augmentation_intensity=0.05,
-)
-
-# Beyond the Rainbow, 2411.03820, Table D6 (second-hand: read in a survey, not in the paper), and
-# its code, github.com/VIPTankz/BeyondTheRainbowICML, Agent.py and PER.py, where marked.
-_BTR_PARTS: Parts = {
-    "torso": "auto_impala",
-    "pool_size": 6,
-    "spectral_norm": True,
-    "dueling": True,
-    "noisy_sigma": 0.5,
-    "num_taus": 8,
-    "num_action_taus": 8,
-    "num_cosines": 64,
-    **_MUNCHAUSEN,
-    "munchausen_policy": "online",  # code; 2007.14430 takes the target network's
-    "replay": "prioritized",
-    "priority_exponent": 0.2,
-    # Code: weights (N p)^-alpha, "originally this was an accident but actually performed better".
-    "importance_exponent": 0.2,
-    "importance_exponent_final": 0.2,
-}
-_BTR = Settings(
-    num_envs=64,
-    batch_size=256,
-    replay_capacity=2**20,
-    learning_starts=200_000,
-    update_period=64,
-    target_update_period=32_000,  # 500 gradient steps
-    discount=0.997,
-    n_step=3,
-    epsilon_final=0.01,
-    epsilon_decay_steps=2_000_000,  # code: not linear but exponential, 8M frames its time constant
-    epsilon_off_steps=25_000_000,  # 100M frames; code: half of the run
-    evaluation_epsilon=0.0,  # after 125M frames; 0.01 before
-    torso_width=2,
-    hidden=512,
-    precision="float32",
-    learning_rate=1e-4,
-    optimizer_epsilon=0.005 / 256,
-    max_grad_norm=10.0,
-    huber_delta=1.0,
-    **_BTR_PARTS,
-)
-
-# purejaxql/config/alg/pqn_atari.yaml and pqn_atari.py, github.com/mttga/purejaxql 47af6d7.
-_PQN = Settings(
-    num_envs=128,
-    replay="rollout",
-    rollout_steps=32,
-    batch_size=128,  # 32 minibatches
-    epochs=2,
-    replay_capacity=128 * (32 + 4),  # what a rollout and the stack before it take
-    learning_starts=0,
-    discount=0.99,
-    td_lambda=0.65,
-    reward_clip=1.0,
-    epsilon_final=0.001,
-    epsilon_decay_steps=5_000_000,  # 10 % of 200M frames
-    evaluation_epsilon=0.0,
-    layer_norm=True,
-    hidden=512,
-    precision="float32",
-    optimizer="radam",
-    learning_rate=2.5e-4,
-    optimizer_epsilon=1e-8,  # optax's default
-    max_grad_norm=10.0,
-    huber_delta=None,
-)
-
-# Kapturowski et al. 2019, tables 1 to 3 of the appendix. All second-hand: from memory of the paper.
-_R2D2_PARTS: Parts = {
-    "replay": "prioritized_sequence",
-    "priority_exponent": 0.9,
-    "priority_max_share": 0.9,
-    "importance_exponent": 0.6,
-    "importance_exponent_final": 0.6,
-    "dueling": True,
-    "reward_clip": None,  # values are rescaled instead
-    "huber_delta": None,
-}
-_R2D2 = Settings(
-    num_envs=256,
-    batch_size=64,
-    sequence_length=80,
-    sequence_period=40,
-    burn_in=40,
-    replay_capacity=4_000_000,
-    learning_starts=200_000,  # 5,000 sequences
-    update_period=6_400,  # 64 * 80 / 0.8: each step is learnt from 0.8 times
-    target_update_period=2_500 * 6_400,
-    discount=0.997,
-    n_step=5,
-    # Ours: the paper gives each of its actors another epsilon, 0.4^(1 + 7 i / 255).
-    epsilon_final=0.01,
-    epsilon_decay_steps=1_000_000,
-    evaluation_epsilon=0.0,
-    hidden=512,
-    precision="float32",
-    learning_rate=1e-4,
-    optimizer_epsilon=1e-3,
-    max_grad_norm=None,
-    **_R2D2_PARTS,
-)
+_NOISY: published.Parts = {"noisy_sigma": 0.5, "epsilon_final": 0.0, "epsilon_decay_steps": 0}
 
 PRESETS: dict[str, dict[str, Settings]] = {
-    "dqn": {"laptop": _LAPTOP, "nature": _NATURE, "dopamine": _DOPAMINE},
+    "dqn": {"laptop": _LAPTOP, "nature": published.NATURE, "dopamine": published.DOPAMINE},
     "double_dqn": {
         "laptop": replace(_LAPTOP, double=True),
-        "zoo": _ZOO_DOUBLE,
+        "zoo": published.ZOO_DOUBLE,
     },
     "dueling": {
         "laptop": replace(_LAPTOP, double=True, dueling=True),
         # 1511.06581, section 4.2: as double DQN, but for a lower rate and gradients clipped to
         # norm 10 (second-hand: from memory of the paper).
-        "paper": replace(_ZOO_DOUBLE, dueling=True, learning_rate=6.25e-5, max_grad_norm=10.0),
+        "paper": replace(
+            published.ZOO_DOUBLE, dueling=True, learning_rate=6.25e-5, max_grad_norm=10.0
+        ),
     },
     "prioritized": {
         "laptop": replace(_LAPTOP, double=True, **_PRIORITIZED),
         "zoo": replace(
-            _ZOO_DOUBLE,
+            published.ZOO_DOUBLE,
             learning_rate=2.5e-4 / 4,
             optimizer_epsilon=0.01 / 32**2 / 4**2,
             replay="prioritized",
@@ -261,13 +50,13 @@ PRESETS: dict[str, dict[str, Settings]] = {
     "noisy": {
         "laptop": replace(_LAPTOP, **_NOISY),
         # 1706.10295, section 4: DQN's numbers without epsilon (second-hand: from memory).
-        "paper": replace(_NATURE, noisy_sigma=0.5, epsilon_initial=0.0, epsilon_final=0.0),
+        "paper": replace(published.NATURE, noisy_sigma=0.5, epsilon_initial=0.0, epsilon_final=0.0),
     },
     "c51": {
         "laptop": _LAPTOP,
-        "zoo": replace(_ZOO_ADAM, num_atoms=51, v_max=10.0),
+        "zoo": replace(published.ZOO_ADAM, num_atoms=51, v_max=10.0),
         "dopamine": replace(  # c51.gin
-            _DOPAMINE,
+            published.DOPAMINE,
             learning_rate=2.5e-4,
             optimizer_epsilon=3.125e-4,
             initializer="dopamine_uniform",
@@ -275,20 +64,20 @@ PRESETS: dict[str, dict[str, Settings]] = {
     },
     "qr_dqn": {
         "laptop": replace(_LAPTOP, num_quantiles=51),  # as many outputs as c51
-        "zoo": replace(_ZOO_ADAM, learning_rate=5e-5, num_quantiles=201),
+        "zoo": replace(published.ZOO_ADAM, learning_rate=5e-5, num_quantiles=201),
         "dopamine": replace(  # quantile.gin
-            _DOPAMINE_QUANTILES,
+            published.DOPAMINE_QUANTILES,
             n_step=3,
             num_quantiles=200,
             initializer="dopamine_uniform",
-            **_DOPAMINE_PRIORITIZED,
+            **published.DOPAMINE_PRIORITIZED,
         ),
     },
     "iqn": {
         # 1806.06923, figure 5: 8 fractions are about as good as 64 (second-hand: from memory).
         "laptop": replace(_LAPTOP, num_taus=8, num_action_taus=32),
         "zoo": replace(
-            _ZOO_ADAM,
+            published.ZOO_ADAM,
             learning_rate=5e-5,
             learning_starts=20_000,
             max_grad_norm=None,
@@ -296,7 +85,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
             num_action_taus=64,
         ),
         "dopamine": replace(  # implicit_quantile.gin
-            _DOPAMINE_QUANTILES,
+            published.DOPAMINE_QUANTILES,
             n_step=3,
             num_taus=64,
             num_action_taus=32,
@@ -305,17 +94,17 @@ PRESETS: dict[str, dict[str, Settings]] = {
     },
     # google-research/munchausen_rl, atari.gin.
     "m_dqn": {
-        "laptop": replace(_LAPTOP, **_MUNCHAUSEN),
-        "paper": replace(_DOPAMINE_QUANTILES, **_MUNCHAUSEN),
+        "laptop": replace(_LAPTOP, **published.MUNCHAUSEN),
+        "paper": replace(published.DOPAMINE_QUANTILES, **published.MUNCHAUSEN),
     },
     "m_iqn": {
-        "laptop": replace(_LAPTOP, **_MUNCHAUSEN),
+        "laptop": replace(_LAPTOP, **published.MUNCHAUSEN),
         "paper": replace(
-            _DOPAMINE_QUANTILES,
+            published.DOPAMINE_QUANTILES,
             num_taus=64,
             num_action_taus=32,
             initializer="dopamine_uniform",
-            **_MUNCHAUSEN,
+            **published.MUNCHAUSEN,
         ),
     },
     "rainbow": {
@@ -324,7 +113,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
             _LAPTOP, double=True, dueling=True, **_PRIORITIZED, **_NOISY | {"noisy_sigma": 0.1}
         ),
         "zoo": replace(
-            _ZOO_ADAM,
+            published.ZOO_ADAM,
             learning_starts=20_000,
             target_update_period=8_000,  # 3.2e4 frames
             n_step=3,
@@ -343,17 +132,21 @@ PRESETS: dict[str, dict[str, Settings]] = {
             importance_exponent_steps=50_000_000 - 20_000,
             priority_uniform_share=1e-3,
         ),
-        "dopamine": replace(_DOPAMINE_RAINBOW, **_FULL_RAINBOW),  # full_rainbow.gin
+        "dopamine": replace(
+            published.DOPAMINE_RAINBOW, **published.FULL_RAINBOW
+        ),  # full_rainbow.gin
     },
     "rainbow_dopamine": {
-        "laptop": replace(_LAPTOP, **_DOPAMINE_PRIORITIZED),
-        "dopamine": _DOPAMINE_RAINBOW,
+        "laptop": replace(_LAPTOP, **published.DOPAMINE_PRIORITIZED),
+        "dopamine": published.DOPAMINE_RAINBOW,
     },
     "btr": {
         # The paper's four samples learnt from per agent step and 500 updates per target, in
         # batches for a small machine.
-        "laptop": replace(_LAPTOP, update_period=8, target_update_period=4_000, **_BTR_PARTS),
-        "paper": _BTR,
+        "laptop": replace(
+            _LAPTOP, update_period=8, target_update_period=4_000, **published.BTR_PARTS
+        ),
+        "paper": published.BTR,
     },
     "der": {
         "laptop": replace(
@@ -365,7 +158,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
             **_PRIORITIZED,
             **_NOISY,
         ),
-        "dopamine": _DER,
+        "dopamine": published.DER,
     },
     "drq_eps": {
         "laptop": replace(
@@ -378,19 +171,19 @@ PRESETS: dict[str, dict[str, Settings]] = {
             augmentation_pad=4,
             augmentation_intensity=0.05,
         ),
-        "dopamine": _DRQ_EPS,
+        "dopamine": published.DRQ_EPS,
     },
     "pqn": {
         # The paper's 64 agent steps per gradient step of 128 samples, with fewer games.
         "laptop": replace(
-            _PQN,
+            published.PQN,
             num_envs=32,
             replay_capacity=32 * (32 + 4),
             epsilon_decay_steps=50_000,  # 10 % of 2M frames
             evaluation_epsilon=0.001,
             precision="auto",
         ),
-        "paper": _PQN,
+        "paper": published.PQN,
     },
     "r2d2": {
         # Five samples learnt from per agent step, in sequences that two cores can unroll.
@@ -403,9 +196,9 @@ PRESETS: dict[str, dict[str, Settings]] = {
             update_period=64,
             target_update_period=6_400,
             max_grad_norm=40.0,  # losses are sums over a sequence
-            **_R2D2_PARTS,
+            **published.R2D2_PARTS,
         ),
-        "paper": _R2D2,
+        "paper": published.R2D2,
     },
 }
 
