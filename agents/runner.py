@@ -91,7 +91,7 @@ def make(
     updates, rows_per_learn = settings.updates_and_steps()
     target_period = settings.target_update_period // settings.update_period  # in updates
     # Where no copy falls between the updates of a call, the target network stays out of their loop,
-    # and what is made of it alone (its kernels, rounded to bfloat16) is made once a call.
+    # and what XLA makes of it alone (weights rounded to bfloat16) is made once a call.
     is_copied_inside = target_period % updates != 0
     update = train.make_update(_weighted_loss(agent), optimizer)
 

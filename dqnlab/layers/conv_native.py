@@ -122,10 +122,12 @@ def _call(
     part: str, dtype: str, shape: Shape, result: str, geometry: Geometry, *operands: jax.Array
 ) -> jax.Array:
     stride, (top, left), _ = geometry
-    call = jax.ffi.ffi_call(
-        f"dqnlab_conv_{dtype}_{part}",
+    y: jax.Array = native.call(
+        f"conv_{dtype}_{part}",
         jax.ShapeDtypeStruct(shape, jnp.dtype(result)),
-        vmap_method="sequential",
+        *operands,
+        stride=np.int64(stride),
+        top=np.int64(top),
+        left=np.int64(left),
     )
-    y: jax.Array = call(*operands, stride=np.int64(stride), top=np.int64(top), left=np.int64(left))
     return y

@@ -100,12 +100,8 @@ def _amx_weight_gradient(x: Array, g: Array) -> Array:
 
 
 def _call(part: str, shape: tuple[int, ...], a: Array, b: Array) -> Array:
-    call = jax.ffi.ffi_call(
-        f"dqnlab_dense_{part}",
-        jax.ShapeDtypeStruct(shape, jnp.float32),
-        vmap_method="sequential",
-    )
-    y: Array = call(a, b)
+    result = jax.ShapeDtypeStruct(shape, jnp.float32)
+    y: Array = native.call(f"dense_{part}", result, a, b)
     return y
 
 

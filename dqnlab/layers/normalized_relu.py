@@ -50,8 +50,8 @@ def _plain(x: Array, scale: Array, offset: Array, epsilon: float, dtype: jnp.dty
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _by_kernel(epsilon: float, x: Array, scale: Array, offset: Array) -> Array:
     result = jax.ShapeDtypeStruct(x.shape, jnp.bfloat16)
-    call = jax.ffi.ffi_call("dqnlab_layer_norm_forward", result, vmap_method="sequential")
-    y: Array = call(x, scale, offset, epsilon=np.float32(epsilon))
+    operands = x, scale, offset
+    y: Array = native.call("layer_norm_forward", result, *operands, epsilon=np.float32(epsilon))
     return y
 
 
@@ -67,8 +67,8 @@ def _bwd(epsilon: float, saved: tuple[Array, Array, Array], g: Array) -> tuple[A
         jax.ShapeDtypeStruct(x.shape, jnp.float32),
         jax.ShapeDtypeStruct((2, *scale.shape), jnp.float32),
     )
-    call = jax.ffi.ffi_call("dqnlab_layer_norm_gradient", results, vmap_method="sequential")
-    dx, d = call(x, scale, offset, g, epsilon=np.float32(epsilon))
+    operands = x, scale, offset, g
+    dx, d = native.call("layer_norm_gradient", results, *operands, epsilon=np.float32(epsilon))
     return dx, d[0], d[1]
 
 

@@ -31,15 +31,13 @@ def _native_fwd(x: Array) -> tuple[Array, tuple[Array, Array]]:
     batch, height, width, channels = x.shape
     shape = (batch, -(-height // 2), -(-width // 2), channels)
     results = (jax.ShapeDtypeStruct(shape, x.dtype), jax.ShapeDtypeStruct(shape, jnp.uint8))
-    y, place = jax.ffi.ffi_call("dqnlab_pool_forward", results, vmap_method="sequential")(x)
+    y, place = native.call("pool_forward", results, x)
     return y, (place, x)
 
 
 def _native_bwd(saved: tuple[Array, Array], g: Array) -> tuple[Array]:
     place, x = saved
-    result = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    call = jax.ffi.ffi_call("dqnlab_pool_gradient", result, vmap_method="sequential")
-    return (call(g, place),)
+    return (native.call("pool_gradient", jax.ShapeDtypeStruct(x.shape, x.dtype), g, place),)
 
 
 _native_max_pool.defvjp(_native_fwd, _native_bwd)

@@ -15,8 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,10 +64,23 @@ def has(dtype: jnp.dtype) -> bool:
     return jnp.dtype(dtype).name in _LIBRARIES and missing(jnp.dtype(dtype).name) is None
 
 
+def call(name: str, results: Any, *operands: jax.Array, **attributes: Any) -> Any:
+    """What the kernel of that name makes of the operands; `results` has its shapes and types.
+
+    For types that it `has`, on CPU. Under `jax.vmap` one call after the other.
+    """
+    kernel: Callable[..., Any] = jax.ffi.ffi_call(
+        f"dqnlab_{name}", results, vmap_method="sequential"
+    )
+    return kernel(*operands, **attributes)
+
+
 @functools.cache
 def missing(dtype: str) -> str | None:
     """What the kernels of `float32` or `bfloat16` lack here, in words; None: they are ready."""
     library = _LIBRARIES[dtype]
+    if jax.default_backend() != "cpu":
+        return "a CPU to compute on"
     if os.environ.get("DQNLAB_NATIVE") == "0":
         return "DQNLAB_NATIVE other than 0"
     if not _cpu_features() >= library.features:
