@@ -187,7 +187,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
     },
     "r2d2": {
         # Ten samples learnt from per agent step, in many small batches of short sequences; the
-        # paper's n. Fewer, larger batches (16 each 64 steps) learnt nothing in 0.4M frames.
+        # paper's n. Of fewer, larger batches (16 each 64 steps) it learnt next to nothing.
         "laptop": replace(
             _LAPTOP,
             n_step=5,
