@@ -98,7 +98,9 @@ def _draw_group(axes: Axes, each: Group, number: int, x: str, metric: str) -> No
     on_grid = np.array([np.interp(grid, xs, ys) for xs, ys in curves])
     seeds = f"mean of {len(curves)} seeds, band min to max" if len(curves) > 1 else "1 seed"
     if grid.size:
-        axes.plot(grid, on_grid.mean(0), style, color=color, label=f"{each.label}: {seeds}")
+        marker = "o" if grid.size == 1 else None  # a line of one point is not seen
+        label = f"{each.label}: {seeds}"
+        axes.plot(grid, on_grid.mean(0), style, color=color, marker=marker, label=label)
         axes.fill_between(grid, on_grid.min(0), on_grid.max(0), color=color, alpha=0.2, lw=0)
     for xs, ys in curves:  # what only some seeds have reached yet is shown seed by seed
         if xs[-1] > end:

@@ -79,6 +79,16 @@ def test_seeds_become_a_mean_a_band_and_a_tail_of_the_longer_run(tmp_path: Path)
     np.testing.assert_allclose(tail.get_xdata(), np.arange(8, 13) * 500_000)
 
 
+def test_a_run_of_one_row_is_a_point(tmp_path: Path):
+    path = make_run(tmp_path / "0", last=1)
+    rows = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (path / "metrics.jsonl").write_text("".join(rows[:2]))
+    (axes,) = draw(path).axes
+    curve = lines(axes)["dqn: 1 seed"]
+    assert curve.get_marker() == "o"
+    assert len(curve.get_xdata()) == 1
+
+
 def test_published_points_stand_at_their_frames_and_lines_at_random_and_human(tmp_path: Path):
     (axes,) = draw(make_run(tmp_path / "0"), baselines=("dopamine:Rainbow", "btr_10M")).axes
     found = lines(axes)
