@@ -1,6 +1,6 @@
 """A trained agent in three lines: load, ask for Q-values, act.
 
-policy = load("runs/Pong-dqn-s0-...", "best")
+policy = load("runs/Pong-prioritized-s0-...", "best")
 q = policy.q_values(frames)      # uint8[B, 84, 84, 4] -> float32[B, A]
 actions = policy.act(frames)     # int32[B]
 """

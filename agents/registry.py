@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import optax
+
 from agents import c51, dqn, iqn, pqn, qr_dqn, r2d2
 from agents.agent import Agent
 from agents.replay import Replay, prioritized, rollout, sequence, uniform
 from agents.settings import Settings, choose
+from dqnlab import optim
 from dqnlab.layers.lstm import zero_state
 from dqnlab.types import EnvSpec, UserError
 
@@ -74,6 +77,15 @@ def make(name: str, settings: Settings, spec: EnvSpec) -> Agent:
 def make_replay(settings: Settings, spec: EnvSpec) -> Replay:
     """The replay that the settings ask for."""
     return _REPLAYS[settings.replay](settings, spec)
+
+
+def make_optimizer(settings: Settings) -> optax.GradientTransformation:
+    """The optimizer that the settings ask for, with its learning rate's decay."""
+    rate: float | optax.Schedule = settings.learning_rate
+    if settings.learning_rate_final is not None:
+        steps = max(settings.updates_in(settings.learning_rate_decay_steps), 1)
+        rate = optax.linear_schedule(settings.learning_rate, settings.learning_rate_final, steps)
+    return optim.make(settings.optimizer, rate, settings.optimizer_epsilon, settings.max_grad_norm)
 
 
 def check_name(name: str) -> None:

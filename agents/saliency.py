@@ -20,7 +20,7 @@ def make(agent: Agent, method: str = "gradient") -> Saliency:
     (`agent.core(B)` for feed-forward agents) and the action int32[B] whose Q-value is asked about;
     it gives float32[B, H, W], the maximum of each picture 1. Noise in the weights is off.
 
-    trained = agents.load("runs/Pong-dqn-s0-...")
+    trained = agents.load("runs/Pong-prioritized-s0-...")
     heat_of = saliency.make(trained.agent)
     heat = heat_of(trained.params, trained.net_state, frames, trained.agent.core(B), action)
 

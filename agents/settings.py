@@ -140,6 +140,10 @@ class Settings:
     """adam, radam or centered_rmsprop."""
     learning_rate: float = 2.5e-4
     """Optimizer's step size."""
+    learning_rate_final: float | None = None
+    """Step size at the end of its decay; None: it does not decay."""
+    learning_rate_decay_steps: int = 500_000
+    """Agent steps over which it falls linearly, beginning at learning_starts."""
     optimizer_epsilon: float = 1.5e-4
     """Optimizer's epsilon."""
     max_grad_norm: float | None = 10.0
@@ -157,6 +161,11 @@ class Settings:
             )
         shared = math.gcd(self.num_envs, self.update_period)
         return self.num_envs // shared, self.update_period // shared
+
+    def updates_in(self, agent_steps: int) -> int:
+        """Gradient steps while so many agent steps are taken, once learning has started."""
+        updates, rows = self.updates_and_steps()
+        return agent_steps * updates // (rows * self.num_envs)
 
     def munchausen(self) -> tuple[float, float, float]:
         """Alpha, tau and l0 of a Munchausen TD error, in its order."""
@@ -184,6 +193,7 @@ _AT_LEAST_ONE = (
 _AT_LEAST_ZERO = (
     "learning_starts",
     "epsilon_decay_steps",
+    "learning_rate_decay_steps",
     "augmentation_pad",
     "importance_exponent_steps",
     "burn_in",
@@ -209,6 +219,7 @@ _ABOVE_ZERO = (
     "v_max",
 )
 _NONE_OR_ABOVE_ZERO = (
+    "learning_rate_final",
     "reward_clip",
     "max_grad_norm",
     "huber_delta",

@@ -1,6 +1,6 @@
 """Evaluate a saved agent: full games, true scores, one protocol.
 
-python scripts/evaluate.py runs/Pong-dqn-s0-... --episodes 30 --video pong.mp4
+python scripts/evaluate.py runs/Pong-prioritized-s0-... --episodes 30 --video pong.mp4
 """
 
 import dataclasses

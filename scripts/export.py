@@ -1,6 +1,6 @@
 """Write a trained net as one file that runs on JAX alone, without dqnlab.
 
-python scripts/export.py runs/Breakout-dqn-s0-... --checkpoint best --out breakout.zip
+python scripts/export.py runs/Breakout-prioritized-s0-... --checkpoint best --out breakout.zip
 """
 
 import dataclasses

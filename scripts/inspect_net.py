@@ -1,6 +1,6 @@
 """Look inside a trained net: an agent on frames of its own play, or a supervised net on test data.
 
-python scripts/inspect_net.py runs/Pong-dqn-s0-... --what filters,saliency
+python scripts/inspect_net.py runs/Pong-prioritized-s0-... --what filters,saliency
 """
 
 import dataclasses

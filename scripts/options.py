@@ -20,7 +20,7 @@ class Options:
 
     game: str = "Pong"
     """Atari game in any usual spelling, catch, cue, or a Gymnasium id such as CartPole-v1."""
-    agent: str = "dqn"
+    agent: str = "prioritized"
     """Name of the agent; --list prints all."""
     preset: str = "laptop"
     """Set of hyperparameters: laptop, or one published for the agent (--list). The same for every
@@ -72,8 +72,8 @@ def parse(args: list[str], description: str | None) -> Options:
     """
     resume = flags.value(args, "--resume") or None  # a flag without its value is tyro's to refuse
     if resume is None:
-        agent = flags.value(args, "--agent") or "dqn"
-        preset = flags.value(args, "--preset") or "laptop"
+        agent = flags.value(args, "--agent") or Options.agent
+        preset = flags.value(args, "--preset") or Options.preset
         default = Options(settings=presets.preset(agent, preset))
     else:
         default = read_options(Path(resume))

@@ -49,7 +49,7 @@ class Options:
 def check(options: Options) -> list[str]:
     """The baselines' own names; UserError for options that do not fit."""
     if not options.runs:
-        raise UserError("no run folder is given; for example: runs/Pong-dqn-s0-...")
+        raise UserError("no run folder is given; for example: runs/Pong-prioritized-s0-...")
     for flag, path, allowed in (
         ("--out", options.out, (".png", ".svg")),
         ("--table", options.table, (".md", ".csv")),

@@ -1,6 +1,6 @@
 """Write a report on runs: one HTML file with everything in it, to read, keep or send.
 
-python scripts/report.py runs/Pong-dqn-s0-...
+python scripts/report.py runs/Pong-prioritized-s0-...
 python scripts/report.py runs/Pong-* --baseline dopamine:DQN --out pong.html
 """
 
@@ -169,7 +169,7 @@ def main(args: list[str] | None = None) -> int:
     """Parse, read, look, write. Returns the exit code."""
     options = tyro.cli(Options, args=args, description=__doc__)
     if not options.runs:
-        raise UserError("no run folder is given; for example: runs/Pong-dqn-s0-...")
+        raise UserError("no run folder is given; for example: runs/Pong-prioritized-s0-...")
     startup.select_device(options.device)
     loaded = [runs.load(path, options.metric) for path in options.runs]
     runs.check_comparable(loaded)

@@ -36,7 +36,7 @@ class Options:
 
     games: tuple[str, ...] = ("atari5",)
     """Games, or sets of them: atari5, atari26, atari57."""
-    agents: tuple[str, ...] = ("dqn",)
+    agents: tuple[str, ...] = ("prioritized",)
     """Agents; train_dqn.py --list prints all."""
     seeds: int = 1
     """Seeds 0 .. N-1 of each."""

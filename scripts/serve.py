@@ -1,6 +1,6 @@
 """Answer predictions of a trained net over HTTP.
 
-python scripts/serve.py runs/Breakout-dqn-s0-... --port 8000
+python scripts/serve.py runs/Breakout-prioritized-s0-... --port 8000
 """
 
 import dataclasses

@@ -10,7 +10,7 @@ import numpy as np
 from agents import driver as drivers
 from agents import policy, registry, runner, saving
 from agents.runner import RunState
-from dqnlab import checkpoint, optim, transfer
+from dqnlab import checkpoint, transfer
 from dqnlab.checkpoint import Segment
 from dqnlab.train import TrainState
 from dqnlab.types import Env, UserError
@@ -26,12 +26,7 @@ class Run:
         settings = options.settings
         self.agent = registry.make(options.agent, settings, self.spec)
         replay = registry.make_replay(settings, self.spec)
-        optimizer = optim.make(
-            settings.optimizer,
-            settings.learning_rate,
-            settings.optimizer_epsilon,
-            settings.max_grad_norm,
-        )
+        optimizer = registry.make_optimizer(settings)
         self.runner = runner.make(self.agent, replay, settings, self.spec, optimizer)
         self.frames_per_row = self.spec.num_envs * self.spec.frame_skip
         self.driver = drivers.make(

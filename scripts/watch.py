@@ -1,6 +1,6 @@
 """Watch a trained agent play in the browser, look into its net, or play yourself.
 
-python scripts/watch.py runs/Breakout-dqn-s0-... --port 8001
+python scripts/watch.py runs/Breakout-prioritized-s0-... --port 8001
 """
 
 import dataclasses

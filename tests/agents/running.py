@@ -9,7 +9,6 @@ import numpy as np
 from agents import driver, registry, runner, saving
 from agents.runner import RunState
 from agents.settings import Settings
-from dqnlab import optim
 from dqnlab.types import Env
 
 
@@ -27,12 +26,7 @@ class Run(NamedTuple):
 def start(name: str, settings: Settings, env: Env, seed: int = 0) -> Run:
     agent = registry.make(name, settings, env.spec)
     replay = registry.make_replay(settings, env.spec)
-    optimizer = optim.make(
-        settings.optimizer,
-        settings.learning_rate,
-        settings.optimizer_epsilon,
-        settings.max_grad_norm,
-    )
+    optimizer = registry.make_optimizer(settings)
     run = runner.make(agent, replay, settings, env.spec, optimizer)
     state = jax.jit(run.init)(np.uint32(seed))
     return Run(driver.make(run, env, seed, rows_per_iteration=10_000), state, run)

@@ -16,7 +16,6 @@ import envs
 from agents import driver, listing, registry, runner
 from agents.presets import preset
 from agents.settings import Settings, check
-from dqnlab import optim
 from envs.names import atari_games
 
 NUM_ENVS, UPDATES, MOST_ROWS = 2, 10, 64
@@ -45,12 +44,7 @@ def settings_of(agent: str) -> Settings:
 def make_runner(agent: str, num_actions: int) -> tuple[runner.Runner, runner.RunState]:
     settings = settings_of(agent)
     spec = dataclasses.replace(listing.ATARI, num_envs=NUM_ENVS, num_actions=num_actions)
-    optimizer = optim.make(
-        settings.optimizer,
-        settings.learning_rate,
-        settings.optimizer_epsilon,
-        settings.max_grad_norm,
-    )
+    optimizer = registry.make_optimizer(settings)
     made = registry.make(agent, settings, spec)
     run = runner.make(made, registry.make_replay(settings, spec), settings, spec, optimizer)
     return run, jax.jit(run.init)(np.uint32(0))
