@@ -141,7 +141,7 @@ class Settings:
     learning_rate: float = 2.5e-4
     """Optimizer's step size."""
     learning_rate_final: float | None = None
-    """Step size at the end of its decay; None: it does not decay."""
+    """Step size at the end of its decay, at most learning_rate; None: it does not decay."""
     learning_rate_decay_steps: int = 500_000
     """Agent steps over which it falls linearly, beginning at learning_starts."""
     optimizer_epsilon: float = 1.5e-4
@@ -255,6 +255,9 @@ def check(settings: Settings) -> None:
         _require(value is None or 0 < value < math.inf, s, name, "None or a number above 0")
     for name, allowed in _CHOICES.items():
         _require(getattr(s, name) in allowed, s, name, f"one of {', '.join(allowed)}")
+    is_decay = s.learning_rate_final is None or s.learning_rate_final <= s.learning_rate
+    at_most = f"None or at most learning_rate ({s.learning_rate})"
+    _require(is_decay, s, "learning_rate_final", at_most)
     _require(s.num_atoms >= 2, s, "num_atoms", "an integer of at least 2")
     _require(-math.inf < s.munchausen_l0 <= 0, s, "munchausen_l0", "a finite number, at most 0")
     _require(s.batch_size <= s.replay_capacity, s, "batch_size", "at most replay_capacity")
