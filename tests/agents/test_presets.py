@@ -73,7 +73,10 @@ def test_an_unknown_preset_is_refused_with_the_nearest(agent, name, says):
         ({"initializer": "zeros"}, "initializer is zeros; it must be one of fan_in_uniform, gl"),
         ({"augmentation_pad": -4}, "augmentation_pad is -4; it must be an integer of at least 0"),
         ({"huber_delta": 0.0}, "huber_delta is 0.0; it must be None or a number above 0"),
-        ({"learning_rate_final": 0.001}, "learning_rate_final is 0.001; it must be None or at most"),
+        (
+            {"learning_rate_final": 0.001},
+            "learning_rate_final is 0.001; it must be None or at most",
+        ),
         ({"learning_rate_final": 0.0}, "learning_rate_final is 0.0; it must be None or a number"),
         ({"learning_rate_decay_steps": -1}, "learning_rate_decay_steps is -1"),
         ({"learning_rate": float("inf")}, "learning_rate is inf; it must be a finite number"),
