@@ -21,7 +21,8 @@ CATCH = (
 
 
 def start(out: Path, *args: str, frames: int = 16_000) -> subprocess.Popen[str]:
-    words = ["--games", "catch", "--frames", str(frames), "--out", str(out), *args, "--", *CATCH]
+    words = ["--games", "catch", "--agents", "dqn", "--frames", str(frames)]
+    words += ["--out", str(out), *args, "--", *CATCH]
     return subprocess.Popen(
         [sys.executable, "scripts/run_suite.py", *words],
         cwd=ROOT,
@@ -77,7 +78,8 @@ def test_killed_and_interrupted_it_goes_on_and_loses_nothing(tmp_path):
 def test_a_run_that_fails_is_reported_and_not_tried_for_ever(tmp_path):
     out = tmp_path / "suite"
     bad = "--learning-rate 1e30 --max-grad-norm None --reward-clip None --huber-delta None".split()
-    words = ["--games", "catch", "--frames", "1600", "--out", str(out), "--", *CATCH, *bad]
+    words = ["--games", "catch", "--agents", "dqn", "--frames", "1600", "--out", str(out)]
+    words += ["--", *CATCH, *bad]
     for to_do in (1, 0):
         done = subprocess.run(
             [sys.executable, "scripts/run_suite.py", *words],
