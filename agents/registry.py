@@ -83,8 +83,12 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     """The optimizer that the settings ask for, with its learning rate's decay."""
     rate: float | optax.Schedule = settings.learning_rate
     if settings.learning_rate_final is not None:
-        steps = max(settings.updates_in(settings.learning_rate_decay_steps), 1)
-        rate = optax.linear_schedule(settings.learning_rate, settings.learning_rate_final, steps)
+        start = settings.learning_rate_decay_starts
+        begin = settings.updates_after(start)
+        steps = settings.updates_after(start + settings.learning_rate_decay_steps) - begin
+        rate = optax.linear_schedule(
+            settings.learning_rate, settings.learning_rate_final, max(steps, 1), begin
+        )
     return optim.make(settings.optimizer, rate, settings.optimizer_epsilon, settings.max_grad_norm)
 
 

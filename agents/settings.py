@@ -142,8 +142,10 @@ class Settings:
     """Optimizer's step size."""
     learning_rate_final: float | None = None
     """Step size at the end of its decay, at most learning_rate; None: it does not decay."""
+    learning_rate_decay_starts: int = 500_000
+    """Agent steps after which it begins to fall."""
     learning_rate_decay_steps: int = 500_000
-    """Agent steps over which it falls linearly, beginning at learning_starts."""
+    """Agent steps over which it falls linearly."""
     optimizer_epsilon: float = 1.5e-4
     """Optimizer's epsilon."""
     max_grad_norm: float | None = 10.0
@@ -162,10 +164,11 @@ class Settings:
         shared = math.gcd(self.num_envs, self.update_period)
         return self.num_envs // shared, self.update_period // shared
 
-    def updates_in(self, agent_steps: int) -> int:
-        """Gradient steps while so many agent steps are taken, once learning has started."""
+    def updates_after(self, agent_steps: int) -> int:
+        """Gradient steps taken after so many agent steps, to a learner call."""
         updates, rows = self.updates_and_steps()
-        return agent_steps * updates // (rows * self.num_envs)
+        learning = max(0, agent_steps - self.learning_starts)
+        return learning * updates // (rows * self.num_envs)
 
     def munchausen(self) -> tuple[float, float, float]:
         """Alpha, tau and l0 of a Munchausen TD error, in its order."""
@@ -193,6 +196,7 @@ _AT_LEAST_ONE = (
 _AT_LEAST_ZERO = (
     "learning_starts",
     "epsilon_decay_steps",
+    "learning_rate_decay_starts",
     "learning_rate_decay_steps",
     "augmentation_pad",
     "importance_exponent_steps",

@@ -29,11 +29,17 @@ def step_sizes(settings, num_updates):
         {"replay": "rollout", "rollout_steps": 4, "num_envs": 4, "epochs": 2, "batch_size": 8},
     ],
 )
-def test_the_learning_rate_falls_linearly_over_agent_steps_and_stays(periods):
-    made = replace(STEADY, learning_rate_final=0.002, learning_rate_decay_steps=16, **periods)
-    assert made.updates_in(16) == 4
-    expected = [0.01, 0.008, 0.006, 0.004, 0.002, 0.002, 0.002]
-    np.testing.assert_allclose(step_sizes(made, 7), expected, rtol=1e-4)
+def test_the_learning_rate_stays_falls_linearly_over_agent_steps_and_stays(periods):
+    made = replace(
+        STEADY,
+        learning_starts=40,
+        learning_rate_final=0.002,
+        learning_rate_decay_starts=48,
+        learning_rate_decay_steps=16,
+        **periods,
+    )
+    expected = [0.01, 0.01, 0.01, 0.008, 0.006, 0.004, 0.002, 0.002, 0.002]
+    np.testing.assert_allclose(step_sizes(made, 9), expected, rtol=1e-4)
 
 
 def test_without_a_final_rate_it_stays_what_it_is():
@@ -41,5 +47,10 @@ def test_without_a_final_rate_it_stays_what_it_is():
 
 
 def test_a_decay_over_no_steps_is_over_after_one_update():
-    made = replace(STEADY, learning_rate_final=0.002, learning_rate_decay_steps=0)
+    made = replace(
+        STEADY,
+        learning_rate_final=0.002,
+        learning_rate_decay_starts=0,
+        learning_rate_decay_steps=0,
+    )
     np.testing.assert_allclose(step_sizes(made, 3), [0.01, 0.002, 0.002], rtol=1e-4)
