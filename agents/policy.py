@@ -15,7 +15,8 @@ import numpy as np
 
 from agents import registry
 from agents.agent import Agent
-from agents.settings import Settings, check
+from agents.limits import check
+from agents.settings import Settings
 from dqnlab import records, run_folder, weights
 from dqnlab.types import Array, EnvSpec, Params, PyTree, UserError
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import tyro
 
 from agents import networks, presets
+from agents.limits import check as check_settings
 from agents.settings import Settings
-from agents.settings import check as check_settings
 from dqnlab.types import UserError
 from envs import names
 from scripts import peers

@@ -14,9 +14,9 @@ from jax import lax
 
 import envs
 from agents import registry
+from agents.limits import check as check_settings
 from agents.replay import Replay
 from agents.settings import Settings
-from agents.settings import check as check_settings
 from dqnlab.types import Env, PyTree, TimeStep, UserError
 from scripts import options as training_options
 from scripts.training import Run

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import tyro
 
 from agents import policy, presets, registry
+from agents.limits import check as check_settings
 from agents.settings import Settings
-from agents.settings import check as check_settings
 from dqnlab import records, run_folder
 from dqnlab.types import UserError
 from scripts import extras, flags

@@ -16,8 +16,9 @@ import pytest
 import envs
 from agents import evaluation, feed_forward, listing, registry, runner
 from agents.agent import Transition
+from agents.limits import check
 from agents.presets import PRESETS, preset
-from agents.settings import Settings, check
+from agents.settings import Settings
 from dqnlab.types import UserError
 from tests.agents.running import Run, assert_equal, saved_and_loaded, start
 

@@ -14,8 +14,9 @@ import pytest
 
 import envs
 from agents import driver, listing, registry, runner
+from agents.limits import check
 from agents.presets import preset
-from agents.settings import Settings, check
+from agents.settings import Settings
 from envs.names import atari_games
 
 NUM_ENVS, UPDATES, MOST_ROWS = 2, 10, 64

@@ -8,9 +8,9 @@ import pytest
 
 import envs
 from agents import registry, runner
+from agents.limits import check
 from agents.presets import preset
 from agents.replay import ring as rings
-from agents.settings import check
 from dqnlab.types import UserError
 from tests.agents.running import poisoned, start
 

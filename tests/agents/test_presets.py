@@ -3,8 +3,9 @@ from dataclasses import fields, replace
 
 import pytest
 
+from agents.limits import check
 from agents.presets import PRESETS, preset
-from agents.settings import Settings, check
+from agents.settings import Settings
 from dqnlab.types import UserError
 
 ALL = [(agent, name) for agent, presets in PRESETS.items() for name in presets]

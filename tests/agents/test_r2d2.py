@@ -10,8 +10,8 @@ import pytest
 
 import envs
 from agents import evaluation, registry, runner, td
+from agents.limits import check
 from agents.presets import preset
-from agents.settings import check
 from dqnlab.types import TimeStep, UserError
 from tests.agents.running import poisoned, start
 

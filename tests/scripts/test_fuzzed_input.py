@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents import policy, registry
+from agents.limits import check as check_settings
 from agents.settings import Settings
-from agents.settings import check as check_settings
 from dqnlab import metrics
 from dqnlab.types import EnvSpec, UserError
 from scripts import options, plot_runs, report, report_content, run_queue, run_suite, runs
