@@ -25,7 +25,9 @@ inline int64_t GroupSize(int64_t count, int64_t largest) {
 }
 
 // Memory that each thread keeps for its next call, one for each purpose.
-enum Purpose { kWeights, kImage, kResult, kPairs, kTurned };
+enum Purpose {
+  kWeights, kImage, kResult, kPairs, kTurned, kInputPoints, kOutputPoints, kPurposes
+};
 
 template <typename T>
 T* Scratch(Purpose purpose, size_t count) {
@@ -34,7 +36,7 @@ T* Scratch(Purpose purpose, size_t count) {
     size_t bytes = 0;
     ~Memory() { std::free(data); }
   };
-  thread_local Memory memories[5];
+  thread_local Memory memories[kPurposes];
   Memory& memory = memories[purpose];
   constexpr size_t kSlack = 4096;  // whole tiles are read, beyond the last number too
   const size_t bytes = CeilDiv(count * sizeof(T) + kSlack, 4096) * 4096;

@@ -40,6 +40,12 @@ CONVOLUTIONS = [  # input batch, height, width, channels; then N, kernel, stride
     ((0, 9, 9, 16), 16, 3, 1, "SAME", False),
     ((2, 6, 40, 16), 16, (3, 5), 1, "VALID", False),
     ((2, 9, 9, 16), 16, 3, 1, ((1, -2), (0, -1)), False),  # cropped
+    # What float32 does in tiles: last tiles that overlap, several blocks of tiles in an image.
+    ((9, 20, 21, 32), 32, 4, 2, "SAME", False),
+    ((40, 5, 6, 16), 16, 2, 1, "VALID", False),
+    ((2, 40, 24, 16), 16, 3, 1, "SAME", False),
+    ((9, 14, 12, 16), 16, 3, 1, ((2, -1), (0, 3)), False),
+    ((8, 37, 40, 4), 16, 8, 4, "SAME", True),
 ]
 
 
@@ -90,6 +96,23 @@ def test_convolution_and_gradients_are_exact(
     ):
         # The input's gradient has the input's type.
         np.testing.assert_array_equal(actual, wanted.astype(actual.dtype))
+
+
+@needs["float32"]
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"), [((8, 20, 20, 32), 4, 2), ((8, 9, 9, 64), 3, 1)]
+)
+def test_filtering_in_tiles_rounds_little_more_than_plain_sums(size, kernel, stride):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=size), jnp.float32)
+    w = jnp.asarray(rng.normal(size=(kernel, kernel, size[-1], 64)), jnp.float32)
+
+    def results(lowering):
+        y, gradients = jax.vjp(lambda x, w: conv2d(x, w, stride, "VALID", lowering), x, w)
+        return y, *gradients(jnp.asarray(np.random.default_rng(1).normal(size=y.shape), y.dtype))
+
+    for actual, expected in zip(results("native"), results("convolution"), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
 
 
 @needs_amx
