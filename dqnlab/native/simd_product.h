@@ -1,5 +1,6 @@
-// Products in float32 with the vectors that the CPU has: one sum, C [rows, columns] += A B, of which
-// a few rows and two vectors of columns stay in registers (Block). A and B are read where they lie.
+// Products in float32 with the vectors that the CPU has: one sum, C [rows, columns] += A B, of
+// which a few rows and two vectors of columns stay in registers (Block). A and B are read where
+// they lie.
 
 #pragma once
 
