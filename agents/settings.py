@@ -141,9 +141,9 @@ class Settings:
     """Optimizer's step size."""
     learning_rate_final: float | None = None
     """Step size at the end of its decay, at most learning_rate; None: it does not decay."""
-    learning_rate_decay_starts: int = 300_000
+    learning_rate_decay_starts: int = 200_000
     """Agent steps after which it begins to fall."""
-    learning_rate_decay_steps: int = 200_000
+    learning_rate_decay_steps: int = 300_000
     """Agent steps over which it falls linearly."""
     optimizer_epsilon: float = 1e-5
     """Added to the root of the mean squared gradient that Adam divides by: where gradients are
