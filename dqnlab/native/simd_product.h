@@ -64,8 +64,8 @@ void BlockOf(const Product& p, int64_t height, const float* a, const float* b, f
 }
 
 // All blocks of C [height, columns].
-void Multiply(const Product& p, const float* a, const float* b, float* c, int64_t height,
-              int64_t columns) {
+inline void Multiply(const Product& p, const float* a, const float* b, float* c, int64_t height,
+                     int64_t columns) {
   const int64_t group = GroupSize(height, kRows);
   for (int64_t m = 0; m < height; m += group) {
     const int64_t rows = std::min(group, height - m);

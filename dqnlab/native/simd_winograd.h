@@ -1,6 +1,6 @@
 // Convolution in float32 by Winograd's minimal filtering (Lavin and Gray, 1509.09308, section 4):
-// of 4 x 4 pixels it takes 16 numbers, multiplies each with one of the kernel's 16, and has from them
-// 3 x 3 outputs of a 2 x 2 kernel or 2 x 2 of a 3 x 3 kernel, which are 36 products otherwise. A
+// of 4 x 4 pixels it takes 16 numbers, multiplies each with one of the kernel's 16, and has from
+// them 3 x 3 outputs of a 2 x 2 kernel or 2 x 2 of a 3 x 3 kernel, which are 36 products otherwise. A
 // stride of s is one of 1 over s x s times the channels. All factors are 0, 1 and 1/2: rounding
 // errors stay near those of the plain sum.
 //
