@@ -93,6 +93,13 @@ def check(settings: Settings) -> None:
         _require(0 <= getattr(s, name) <= 1, s, name, "between 0 and 1")
     for name in _ABOVE_ZERO:
         _require(0 < getattr(s, name) < math.inf, s, name, "a finite number above 0")
+    # Each update keeps 1 - learning_rate * weight_decay of a weight.
+    _require(
+        0 <= s.weight_decay * s.learning_rate < 1,
+        s,
+        "weight_decay",
+        f"at least 0, and less than 1 / learning_rate ({1 / s.learning_rate:g})",
+    )
     for name in _NONE_OR_ABOVE_ZERO:
         value = getattr(s, name)
         _require(value is None or 0 < value < math.inf, s, name, "None or a number above 0")

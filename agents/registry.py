@@ -80,7 +80,7 @@ def make_replay(settings: Settings, spec: EnvSpec) -> Replay:
 
 
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """The optimizer that the settings ask for, with its learning rate's decay."""
+    """The optimizer that the settings ask for, with its learning rate's and the weights' decay."""
     rate: float | optax.Schedule = settings.learning_rate
     if settings.learning_rate_final is not None:
         start = settings.learning_rate_decay_starts
@@ -89,7 +89,13 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
         rate = optax.linear_schedule(
             settings.learning_rate, settings.learning_rate_final, max(steps, 1), begin
         )
-    return optim.make(settings.optimizer, rate, settings.optimizer_epsilon, settings.max_grad_norm)
+    return optim.make(
+        settings.optimizer,
+        rate,
+        settings.optimizer_epsilon,
+        settings.max_grad_norm,
+        settings.weight_decay,
+    )
 
 
 def check_name(name: str) -> None:

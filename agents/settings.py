@@ -148,6 +148,9 @@ class Settings:
     optimizer_epsilon: float = 1e-5
     """Added to the root of the mean squared gradient that Adam divides by: where gradients are
     smaller than this, steps are."""
+    weight_decay: float = 0.0
+    """Share of the learning rate by which weights (not biases) shrink in each update, beside the
+    optimizer's step (1711.05101)."""
     max_grad_norm: float | None = 10.0
     """Clip gradients to this global norm; None does not clip."""
     huber_delta: float | None = 1.0

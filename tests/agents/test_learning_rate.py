@@ -1,7 +1,9 @@
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from agents import registry
@@ -54,3 +56,22 @@ def test_a_decay_over_no_steps_is_over_after_one_update():
         learning_rate_decay_steps=0,
     )
     np.testing.assert_allclose(step_sizes(made, 3), [0.01, 0.002, 0.002], rtol=1e-4)
+
+
+def test_weights_shrink_by_their_decay_times_the_falling_rate_and_biases_do_not():
+    made = replace(
+        STEADY,
+        weight_decay=0.5,
+        learning_rate_final=0.002,
+        learning_rate_decay_starts=0,
+        learning_rate_decay_steps=0,
+    )
+    optimizer = registry.make_optimizer(made)
+    params = {"w": jnp.full((2, 2), 3.0), "b": jnp.full((2,), 3.0)}
+    state, gradient = optimizer.init(params), jax.tree.map(jnp.zeros_like, params)
+    for kept in (1 - 0.01 * 0.5, 1 - 0.002 * 0.5):
+        updates, state = optimizer.update(gradient, state, params)
+        new = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(new["w"], params["w"] * kept, rtol=1e-6)
+        np.testing.assert_array_equal(new["b"], 3.0)
+        params = new
