@@ -1,13 +1,12 @@
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from agents import registry
 from agents.settings import Settings
+from dqnlab import optim
 
 STEADY = Settings(learning_rate=0.01, optimizer_epsilon=1e-12, max_grad_norm=None)
 
@@ -58,20 +57,33 @@ def test_a_decay_over_no_steps_is_over_after_one_update():
     np.testing.assert_allclose(step_sizes(made, 3), [0.01, 0.002, 0.002], rtol=1e-4)
 
 
-def test_weights_shrink_by_their_decay_times_the_falling_rate_and_biases_do_not():
+def test_adams_epsilon_stays_grows_by_a_constant_factor_and_stays():
     made = replace(
         STEADY,
-        weight_decay=0.5,
-        learning_rate_final=0.002,
-        learning_rate_decay_starts=0,
-        learning_rate_decay_steps=0,
+        num_envs=8,
+        learning_starts=40,
+        optimizer_epsilon=0.01,
+        optimizer_epsilon_final=1.0,
+        optimizer_epsilon_growth_starts=48,
+        optimizer_epsilon_growth_steps=16,
     )
-    optimizer = registry.make_optimizer(made)
-    params = {"w": jnp.full((2, 2), 3.0), "b": jnp.full((2,), 3.0)}
-    state, gradient = optimizer.init(params), jax.tree.map(jnp.zeros_like, params)
-    for kept in (1 - 0.01 * 0.5, 1 - 0.002 * 0.5):
-        updates, state = optimizer.update(gradient, state, params)
-        new = optax.apply_updates(params, updates)
-        np.testing.assert_allclose(new["w"], params["w"] * kept, rtol=1e-6)
-        np.testing.assert_array_equal(new["b"], 3.0)
-        params = new
+    epsilons = np.array([0.01, 0.01, 0.01, 0.0316228, 0.1, 0.316228, 1.0, 1.0, 1.0])
+    np.testing.assert_allclose(step_sizes(made, 9), 0.01 / (1 + epsilons), rtol=1e-4)
+
+
+def test_an_epsilon_that_grows_over_no_steps_is_grown_after_one_update():
+    made = replace(
+        STEADY,
+        optimizer_epsilon=0.01,
+        optimizer_epsilon_final=1.0,
+        optimizer_epsilon_growth_starts=0,
+        optimizer_epsilon_growth_steps=0,
+    )
+    np.testing.assert_allclose(step_sizes(made, 3), [0.01 / 1.01, 0.005, 0.005], rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", optim.OPTIMIZERS)
+def test_an_epsilon_that_stays_what_it_is_gives_the_steps_of_a_number(optimizer):
+    made = replace(STEADY, optimizer=optimizer, optimizer_epsilon=0.01)
+    grows = replace(made, optimizer_epsilon_final=0.01)
+    np.testing.assert_allclose(step_sizes(grows, 9), step_sizes(made, 9), rtol=1e-6)
