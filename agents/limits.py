@@ -37,8 +37,6 @@ _AT_LEAST_ZERO = (
     "epsilon_decay_steps",
     "learning_rate_decay_starts",
     "learning_rate_decay_steps",
-    "optimizer_epsilon_growth_starts",
-    "optimizer_epsilon_growth_steps",
     "augmentation_pad",
     "importance_exponent_steps",
     "burn_in",
@@ -65,7 +63,6 @@ _ABOVE_ZERO = (
 )
 _NONE_OR_ABOVE_ZERO = (
     "learning_rate_final",
-    "optimizer_epsilon_final",
     "reward_clip",
     "max_grad_norm",
     "huber_delta",
@@ -104,11 +101,6 @@ def check(settings: Settings) -> None:
     is_decay = s.learning_rate_final is None or s.learning_rate_final <= s.learning_rate
     at_most = f"None or at most learning_rate ({s.learning_rate})"
     _require(is_decay, s, "learning_rate_final", at_most)
-    is_growth = (
-        s.optimizer_epsilon_final is None or s.optimizer_epsilon_final >= s.optimizer_epsilon
-    )
-    at_least = f"None or at least optimizer_epsilon ({s.optimizer_epsilon})"
-    _require(is_growth, s, "optimizer_epsilon_final", at_least)
     _require(s.num_atoms >= 2, s, "num_atoms", "an integer of at least 2")
     _require(-math.inf < s.munchausen_l0 <= 0, s, "munchausen_l0", "a finite number, at most 0")
     _require(s.batch_size <= s.replay_capacity, s, "batch_size", "at most replay_capacity")

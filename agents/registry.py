@@ -80,35 +80,16 @@ def make_replay(settings: Settings, spec: EnvSpec) -> Replay:
 
 
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """The optimizer that the settings ask for, with what changes in it over a run."""
+    """The optimizer that the settings ask for, with its learning rate's decay."""
     rate: float | optax.Schedule = settings.learning_rate
     if settings.learning_rate_final is not None:
-        begin, steps = _in_updates(
-            settings, settings.learning_rate_decay_starts, settings.learning_rate_decay_steps
-        )
+        start = settings.learning_rate_decay_starts
+        begin = settings.updates_after(start)
+        steps = settings.updates_after(start + settings.learning_rate_decay_steps) - begin
         rate = optax.linear_schedule(
-            settings.learning_rate, settings.learning_rate_final, steps, begin
+            settings.learning_rate, settings.learning_rate_final, max(steps, 1), begin
         )
-    epsilon: float | optax.Schedule = settings.optimizer_epsilon
-    if settings.optimizer_epsilon_final is not None:
-        begin, steps = _in_updates(
-            settings,
-            settings.optimizer_epsilon_growth_starts,
-            settings.optimizer_epsilon_growth_steps,
-        )
-        epsilon = optax.exponential_decay(
-            settings.optimizer_epsilon,
-            steps,
-            settings.optimizer_epsilon_final / settings.optimizer_epsilon,
-            begin,
-            end_value=settings.optimizer_epsilon_final,
-        )
-    return optim.make(settings.optimizer, rate, epsilon, settings.max_grad_norm)
-
-
-def _in_updates(settings: Settings, agent_steps: int, duration: int) -> tuple[int, int]:
-    begin = settings.updates_after(agent_steps)
-    return begin, max(settings.updates_after(agent_steps + duration) - begin, 1)
+    return optim.make(settings.optimizer, rate, settings.optimizer_epsilon, settings.max_grad_norm)
 
 
 def check_name(name: str) -> None:

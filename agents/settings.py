@@ -141,19 +141,13 @@ class Settings:
     """Optimizer's step size."""
     learning_rate_final: float | None = None
     """Step size at the end of its decay, at most learning_rate; None: it does not decay."""
-    learning_rate_decay_starts: int = 300_000
+    learning_rate_decay_starts: int = 500_000
     """Agent steps after which it begins to fall."""
-    learning_rate_decay_steps: int = 200_000
+    learning_rate_decay_steps: int = 500_000
     """Agent steps over which it falls linearly."""
-    optimizer_epsilon: float = 1e-5
+    optimizer_epsilon: float = 1.5e-4
     """Added to the root of the mean squared gradient that Adam divides by: where gradients are
     smaller than this, steps are."""
-    optimizer_epsilon_final: float | None = None
-    """The same at the end of its growth, at least optimizer_epsilon; None: it does not grow."""
-    optimizer_epsilon_growth_starts: int = 100_000
-    """Agent steps after which it begins to grow."""
-    optimizer_epsilon_growth_steps: int = 100_000
-    """Agent steps over which it grows by a constant factor each."""
     max_grad_norm: float | None = 10.0
     """Clip gradients to this global norm; None does not clip."""
     huber_delta: float | None = 1.0

@@ -36,7 +36,7 @@ _MAKERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 def make(
     name: str,
     learning_rate: float | optax.Schedule,
-    epsilon: float | optax.Schedule = 1e-8,
+    epsilon: float = 1e-8,
     max_grad_norm: float | None = None,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
@@ -59,7 +59,7 @@ def make(
     Args:
       name: one of these.
       learning_rate: a number, or a schedule.
-      epsilon: of the optimizers that have one: a number, or a schedule.
+      epsilon: of the optimizers that have one.
       max_grad_norm: the gradient is scaled down to this norm; None for no clipping.
       weight_decay: w <- (1 - eta lambda) w beside the step, eta the current step size; on arrays
         of two or more axes only (arXiv:1711.05101: not the same as an L2 penalty under Adam).
@@ -68,10 +68,7 @@ def make(
     """
     if name not in _MAKERS:
         raise UserError(f"optimizer {name!r} is unknown; allowed: {', '.join(_MAKERS)}")
-    maker = _MAKERS[name]
-    if callable(epsilon):
-        maker = optax.inject_hyperparams(maker)
-    steps = [maker(learning_rate, epsilon)]
+    steps = [_MAKERS[name](learning_rate, epsilon)]
     if max_grad_norm is not None:
         steps.insert(0, clip_by_global_norm(max_grad_norm))
     if weight_decay:

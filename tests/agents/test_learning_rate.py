@@ -6,7 +6,6 @@ import pytest
 
 from agents import registry
 from agents.settings import Settings
-from dqnlab import optim
 
 STEADY = Settings(learning_rate=0.01, optimizer_epsilon=1e-12, max_grad_norm=None)
 
@@ -55,35 +54,3 @@ def test_a_decay_over_no_steps_is_over_after_one_update():
         learning_rate_decay_steps=0,
     )
     np.testing.assert_allclose(step_sizes(made, 3), [0.01, 0.002, 0.002], rtol=1e-4)
-
-
-def test_adams_epsilon_stays_grows_by_a_constant_factor_and_stays():
-    made = replace(
-        STEADY,
-        num_envs=8,
-        learning_starts=40,
-        optimizer_epsilon=0.01,
-        optimizer_epsilon_final=1.0,
-        optimizer_epsilon_growth_starts=48,
-        optimizer_epsilon_growth_steps=16,
-    )
-    epsilons = np.array([0.01, 0.01, 0.01, 0.0316228, 0.1, 0.316228, 1.0, 1.0, 1.0])
-    np.testing.assert_allclose(step_sizes(made, 9), 0.01 / (1 + epsilons), rtol=1e-4)
-
-
-def test_an_epsilon_that_grows_over_no_steps_is_grown_after_one_update():
-    made = replace(
-        STEADY,
-        optimizer_epsilon=0.01,
-        optimizer_epsilon_final=1.0,
-        optimizer_epsilon_growth_starts=0,
-        optimizer_epsilon_growth_steps=0,
-    )
-    np.testing.assert_allclose(step_sizes(made, 3), [0.01 / 1.01, 0.005, 0.005], rtol=1e-4)
-
-
-@pytest.mark.parametrize("optimizer", optim.OPTIMIZERS)
-def test_an_epsilon_that_stays_what_it_is_gives_the_steps_of_a_number(optimizer):
-    made = replace(STEADY, optimizer=optimizer, optimizer_epsilon=0.01)
-    grows = replace(made, optimizer_epsilon_final=0.01)
-    np.testing.assert_allclose(step_sizes(grows, 9), step_sizes(made, 9), rtol=1e-6)

@@ -81,11 +81,6 @@ def test_an_unknown_preset_is_refused_with_the_nearest(agent, name, says):
         ({"learning_rate_final": 0.0}, "learning_rate_final is 0.0; it must be None or a number"),
         ({"learning_rate_decay_steps": -1}, "learning_rate_decay_steps is -1"),
         ({"learning_rate": float("inf")}, "learning_rate is inf; it must be a finite number"),
-        (
-            {"optimizer_epsilon_final": 1e-6},
-            "optimizer_epsilon_final is 1e-06; it must be None or at least optimizer_epsilon",
-        ),
-        ({"optimizer_epsilon_growth_steps": -1}, "optimizer_epsilon_growth_steps is -1"),
         ({"batch_size": 9, "replay_capacity": 8}, "batch_size is 9; it must be at most replay_c"),
         ({"target_update_period": 6}, r"must be a multiple of update_period \(4\)"),
     ],
