@@ -12,12 +12,7 @@ from agents.settings import Settings, choose
 
 # Ours: short ramp-ups, more games at once, a replay that fits a laptop, and a learning rate that
 # falls, late, from four times Dopamine's to it. docs/results/ has the runs behind each number.
-_LAPTOP = Settings(
-    centre_frames=True,
-    learning_rate_final=6.25e-5,
-    learning_rate_decay_starts=375_000,
-    learning_rate_decay_steps=500_000,  # to the end of train_dqn.py's 3.5M frames
-)
+_LAPTOP = Settings(centre_frames=True, learning_rate_final=6.25e-5)
 
 # The parts that agents add to `laptop`.
 _PRIORITIZED: published.Parts = {"replay": "prioritized"}
@@ -99,8 +94,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
     },
     # google-research/munchausen_rl, atari.gin.
     "m_dqn": {
-        # What train_dqn.py runs: with priorities too, it is ahead of either part alone.
-        "laptop": replace(_LAPTOP, **published.MUNCHAUSEN, **_PRIORITIZED),
+        "laptop": replace(_LAPTOP, **published.MUNCHAUSEN),
         "paper": replace(published.DOPAMINE_QUANTILES, **published.MUNCHAUSEN),
     },
     "m_iqn": {

@@ -20,12 +20,12 @@ class Options:
 
     game: str = "Pong"
     """Atari game in any usual spelling, catch, cue, or a Gymnasium id such as CartPole-v1."""
-    agent: str = "m_dqn"
+    agent: str = "prioritized"
     """Name of the agent; --list prints all."""
     preset: str = "laptop"
     """Set of hyperparameters: laptop, or one published for the agent (--list). The same for every
     game."""
-    frames: int = 3_500_000
+    frames: int = 4_000_000
     """Emulator frames to train for (4 to an agent step on Atari; others: agent steps)."""
     seed: int = 0
     """Seed of everything: weights, exploration, replay, emulator."""

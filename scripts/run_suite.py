@@ -36,13 +36,13 @@ class Options:
 
     games: tuple[str, ...] = ("atari5",)
     """Games, or sets of them: atari5, atari26, atari57."""
-    agents: tuple[str, ...] = ("m_dqn",)
+    agents: tuple[str, ...] = ("prioritized",)
     """Agents; train_dqn.py --list prints all."""
     seeds: int = 1
     """Seeds 0 .. N-1 of each."""
     jobs: int = 1
     """Runs at a time; one uses all cores, so several mostly pay off on large machines."""
-    frames: int = 3_500_000
+    frames: int = 4_000_000
     """Of each run; a larger number lets finished runs go on."""
     preset: str = "laptop"
     """Set of hyperparameters, of every agent."""

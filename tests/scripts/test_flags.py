@@ -21,7 +21,7 @@ def test_a_flag_is_found_in_either_spelling_and_taken_out(args, value, rest):
     assert flags.without(args, "--run") == rest
 
 
-@pytest.mark.parametrize(("args", "agent"), [([], "m_dqn"), (["--agent=c51"], "c51")])
+@pytest.mark.parametrize(("args", "agent"), [([], "prioritized"), (["--agent=c51"], "c51")])
 def test_an_empty_command_line_is_the_main_job(args, agent):
     options = training_options.parse(args, None)
     assert (options.game, options.agent) == ("Pong", agent)
