@@ -106,7 +106,13 @@ class Run:
 
     def _save_weights(self, train: TrainState) -> None:
         folder, steps = self.dir / "weights", self.agent_steps
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: {error.strerror}. Nothing is saved after the last checkpoint; was the "
+                "run's folder moved? --resume goes on where it is now"
+            ) from error
         learnt = (train.params, train.net_state, steps, self.spec)
         policy.save(folder / f"{steps:012d}.safetensors", *learnt)
         score = self.driver.tracker.mean()

@@ -99,6 +99,22 @@ def test_sigterm_while_the_finished_run_is_evaluated_loses_nothing_and_ends_it(t
     assert frames(run_dir) == [400, 800]
 
 
+def test_a_run_whose_folder_is_moved_ends_in_one_line_and_goes_on_from_there(tmp_path):
+    run_dir, moved = tmp_path / "run", tmp_path / "moved"
+    process = start(*CATCH, "--frames", "4000000", "--run-dir", str(run_dir))
+    wait_until(lambda: len(list(run_dir.glob("checkpoints/0*[1-9]*"))) >= 1, process)
+    run_dir.rename(moved)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 2, errors
+    assert "Traceback" not in errors
+    assert str(run_dir) in errors.strip().splitlines()[-1]
+    saved = max(int(path.name) for path in moved.glob("checkpoints/[0-9]*"))
+    until = (saved // 400 + 2) * 400
+    done = run("--resume", str(moved), "--frames", str(until))
+    assert done.returncode == 0, done.stderr
+    assert frames(moved)[-1] == until
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, options: str) -> Iterator[Path]:
     folder.mkdir()
