@@ -115,10 +115,11 @@ def example_obs(spec: EnvSpec) -> Array:
 
 
 def _creator(initializer: str) -> Callable[..., Array]:
-    """Parameters are made in float32, by the layer's own initializer or by Dopamine's."""
-    # dopamine/jax/networks.py: all kernels of an agent by one initializer, all biases 0.
+    """Parameters are made in float32, by the layer's own initializer or by one for all layers."""
+    # As in dopamine/jax/networks.py: all kernels of an agent by one initializer, all biases 0.
     kernel = {
         "fan_in_uniform": None,
+        "he_uniform": hk.initializers.VarianceScaling(2.0, "fan_in", "uniform"),  # 1502.01852
         "glorot_uniform": hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform"),
         "dopamine_uniform": hk.initializers.VarianceScaling(3**-0.5, "fan_in", "uniform"),
     }[initializer]

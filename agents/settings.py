@@ -17,7 +17,7 @@ T = TypeVar("T")
 TORSOS = ("auto", "auto_impala", "nature", "impala", "mlp")
 PRECISIONS = ("auto", "float32", "bfloat16")
 PADDINGS = ("valid", "same")
-INITIALIZERS = ("fan_in_uniform", "glorot_uniform", "dopamine_uniform")
+INITIALIZERS = ("fan_in_uniform", "he_uniform", "glorot_uniform", "dopamine_uniform")
 REPLAYS = ("uniform", "prioritized", "sequence", "prioritized_sequence", "rollout")
 MUNCHAUSEN_POLICIES = ("target", "online")
 
@@ -99,8 +99,9 @@ class Settings:
     layer_norm: bool = False
     """LayerNorm before every ReLU of the torso (always in pqn's head)."""
     initializer: str = "fan_in_uniform"
-    """First weights: fan_in_uniform (as Nature DQN), glorot_uniform with zero biases (as
-    Dopamine's dqn and full_rainbow), or dopamine_uniform (its other distributional agents)."""
+    """First weights: fan_in_uniform (as Nature DQN), or with zero biases he_uniform (what is seen
+    keeps its size through the ReLUs), glorot_uniform (Dopamine's dqn and full_rainbow) or
+    dopamine_uniform (its other distributional agents)."""
     augmentation_pad: int = 0
     """Images of a batch are moved at random by up to this many pixels; 0: not."""
     augmentation_intensity: float = 0.0

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+import envs
 from agents import listing, registry
 from agents.presets import preset
 from agents.settings import Settings
@@ -16,11 +17,12 @@ SPEC = EnvSpec("model", 2, 3, ("a", "b", "c"), (40,), "float32", 1, 1, {}, False
     ("initializer", "bound"),
     [
         ("fan_in_uniform", lambda n_in, n_out: n_in**-0.5),
+        ("he_uniform", lambda n_in, n_out: (6 / n_in) ** 0.5),
         ("glorot_uniform", lambda n_in, n_out: (6 / (n_in + n_out)) ** 0.5),
         ("dopamine_uniform", lambda n_in, n_out: 3**0.25 * n_in**-0.5),
     ],
 )
-def test_initializers_fill_their_range_and_dopamines_have_no_biases(initializer, bound):
+def test_initializers_fill_their_range_and_only_natures_has_biases(initializer, bound):
     settings = Settings(initializer=initializer, hidden=64, torso="mlp")
     params, _ = registry.make("dqn", settings, SPEC).init(jax.random.PRNGKey(0))
     assert len(params) == 3
@@ -28,6 +30,29 @@ def test_initializers_fill_their_range_and_dopamines_have_no_biases(initializer,
         limit = bound(*arrays["w"].shape)
         assert 0.9 * limit < np.abs(arrays["w"]).max() <= limit
         assert np.any(arrays["b"]) == (initializer == "fan_in_uniform")
+
+
+def test_an_untrained_network_by_he_tells_frames_of_pong_apart():
+    env = envs.make("Pong", 8, "machado2018", training=True)
+    rng = np.random.default_rng(0)
+    state, step = env.reset(0)
+    played = [step.obs]
+    for _ in range(159):
+        state, step = env.step(state, rng.integers(0, 6, 8, np.int32))
+        played.append(step.obs)
+    env.close()
+    frames = np.concatenate([np.stack(played[i : i + 4], -1) for i in range(0, 160, 4)])
+
+    def spread(initializer):
+        """The standard deviation, over frames, of Q-values: they say little where it is small."""
+        settings = Settings(initializer=initializer, centre_frames=True, precision="float32")
+        agent = registry.make("dqn", settings, env.spec)
+        params, net_state = agent.init(jax.random.PRNGKey(0))
+        key = jax.random.PRNGKey(1)
+        q, _ = agent.q_values(params, net_state, key, frames, (), False)
+        return float(q.std(axis=0).mean())
+
+    assert spread("he_uniform") > 30 * spread("fan_in_uniform")
 
 
 def test_noisy_layers_keep_their_own_initialisation():

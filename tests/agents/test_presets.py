@@ -71,7 +71,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest(agent, name, says):
             {"torso_padding": "same", "centre_frames": True},
             "torso_padding is same; it must be valid",
         ),
-        ({"initializer": "zeros"}, "initializer is zeros; it must be one of fan_in_uniform, gl"),
+        ({"initializer": "zeros"}, "initializer is zeros; it must be one of fan_in_uniform, he"),
         ({"augmentation_pad": -4}, "augmentation_pad is -4; it must be an integer of at least 0"),
         ({"huber_delta": 0.0}, "huber_delta is 0.0; it must be None or a number above 0"),
         (
