@@ -5,7 +5,8 @@ is a pure function of (config, seed):
 
     action_t = act(obs_t), which also stores row t;  learn, if due;  obs_{t+1} = step(action_t)
 
-On the host, `learn` is only dispatched before the emulator steps: both work at the same time.
+On the host, `learn` is only dispatched before the emulator steps: both work at the same time. With
+games in two groups acting does so, too: one group is played while the other is acted on.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,11 @@ from agents.scores import EpisodeTracker
 from dqnlab.types import Array, Env, PyTree, TimeStep, UserError
 
 TRAINING, EVALUATION = 0, 1  # streams of seeds
+
+
+def num_groups(num_envs: int) -> int:
+    """Groups to make Atari games in. A CPU that learns has no idle core for a second one."""
+    return 1 if num_envs % 2 or jax.default_backend() == "cpu" else 2
 
 
 def env_seed(run_seed: int, stream: int, iteration: int) -> int:
@@ -43,42 +49,95 @@ class HostDriver:
         self._run_seed = run_seed
         self._rows_per_iteration = rows_per_iteration
         self._act: Any = jax.jit(runner.act, donate_argnums=0)
+        self._choose: Any = jax.jit(runner.choose)
+        self._store: Any = jax.jit(runner.store, donate_argnums=0)
         self._learn: Any = jax.jit(runner.learn, donate_argnums=0)
         self.tracker = EpisodeTracker(env.spec.num_envs)
         self._actions = np.zeros((rows_per_iteration, env.spec.num_envs), np.uint8)
         self._rows = 0
-        self._env_state, self._timestep = self._reset()
+        size = env.spec.num_envs // env.groups
+        self._groups = [slice(i * size, (i + 1) * size) for i in range(env.groups)]
+        self._sent: list[np.ndarray | None] = [None] * env.groups  # actions of steps under way
+        self._shown: list[TimeStep] = []  # what each group showed last
+        self._env_state: Any = None
+        self._reset()
 
     def advance(
         self, state: RunState, num_rows: int, should_stop: Callable[[], bool]
     ) -> tuple[RunState, int]:
         """Take up to `num_rows` vector steps; fewer if `should_stop`. Returns how many."""
-        for done in range(num_rows):
-            if should_stop():
-                return state, done
-            state, action = self._act(state, self._timestep)
-            host_action = np.asarray(action)
-            if self._runner.is_due(self._rows + 1):
-                state = self._learn(state)  # runs while the emulator does
-            self._actions[self._rows % self._rows_per_iteration] = host_action
-            self._rows += 1
-            if self._rows % self._rows_per_iteration == 0:
-                self.tracker.cut()
-                self._env_state, self._timestep = self._reset()
+        done = 0
+        while done < num_rows and not should_stop():
+            state = self._row(state)
+            done += 1
+        for group in range(len(self._groups)):
+            self._receive(group)
+        return state, done
+
+    def _row(self, state: RunState) -> RunState:
+        row = self._rows % self._rows_per_iteration
+        is_last = row == self._rows_per_iteration - 1
+        choices = []
+        for group, games in enumerate(self._groups):
+            timestep = self._receive(group)
+            if len(self._groups) == 1:
+                state, action = self._act(state, timestep)
             else:
-                self._env_state, self._timestep = self._env.step(self._env_state, host_action)
-            reward, first = self._timestep.reward, self._timestep.first
-            self.tracker.add(np.asarray(reward), np.asarray(first))
-        return state, num_rows
+                choices.append(self._choose(state, timestep, games.start))
+                action = choices[-1].action
+            self._actions[row, games] = np.asarray(action)
+            if not is_last:
+                self._send(group, np.asarray(action))
+        if choices:
+            state = self._store(state, choices)
+        self._rows += 1
+        if self._runner.is_due(self._rows):
+            state = self._learn(state)  # runs while the emulator does
+        if is_last:
+            self.tracker.cut()
+            self._reset()
+            self._count()
+        return state
+
+    def _send(self, group: int, action: np.ndarray) -> None:
+        self._sent[group] = action
+        if self._env.send is not None:
+            self._env.send(group, action)
+
+    def _receive(self, group: int) -> TimeStep:
+        """What a group shows, once the step that it was sent is over."""
+        action, self._sent[group] = self._sent[group], None
+        if action is not None:
+            if self._env.recv is not None:
+                self._shown[group] = self._env.recv(group)
+            else:
+                self._env_state, self._shown[group] = self._env.step(self._env_state, action)
+            if group == len(self._groups) - 1:
+                self._count()
+        return self._shown[group]
+
+    def _count(self) -> None:
+        reward = np.concatenate([each.reward for each in self._shown])
+        self.tracker.add(reward, np.concatenate([each.first for each in self._shown]))
+
+    def _timestep(self) -> TimeStep:
+        """Of all games."""
+        if len(self._shown) == 1:
+            return TimeStep(*map(np.asarray, self._shown[0]))
+        return TimeStep(*map(np.concatenate, zip(*self._shown, strict=True)))
+
+    def _show(self, timestep: TimeStep) -> None:
+        self._shown = [TimeStep(*(x[games] for x in timestep)) for games in self._groups]
 
     def compilations(self) -> tuple[int, int]:
-        """How often `act` and `learn` were compiled; each must stay at one."""
-        return self._act._cache_size(), self._learn._cache_size()
+        """How often `act` (or `choose`) and `learn` were compiled; each must stay at one."""
+        act = self._act if len(self._groups) == 1 else self._choose
+        return act._cache_size(), self._learn._cache_size()
 
     def snapshot(self) -> PyTree:
         """What must be saved to come back here: arrays of fixed shapes."""
-        timestep = TimeStep(*(np.asarray(x) for x in self._timestep))
-        return {"actions": self._actions, "rows": np.asarray(self._rows), "timestep": timestep}
+        rows = np.asarray(self._rows)
+        return {"actions": self._actions, "rows": rows, "timestep": self._timestep()}
 
     def restore(self, snapshot: PyTree) -> None:
         """Play the games up to where `snapshot` was taken.
@@ -87,21 +146,24 @@ class HostDriver:
         """
         self._actions[:] = snapshot["actions"]
         self._rows = int(snapshot["rows"])
-        self._env_state, timestep = self._reset()
+        self._reset()
         for row in range(self._rows % self._rows_per_iteration):
             action = self._actions[row].astype(np.int32)
             self._env_state, timestep = self._env.step(self._env_state, action)
+            self._show(timestep)
+        timestep = self._timestep()
         for name, ours, saved in zip(timestep._fields, timestep, snapshot["timestep"], strict=True):
             if not np.array_equal(ours, saved):
                 raise UserError(
                     f"replaying {self._rows} steps of {self._env.spec.game} gave another {name} "
                     "than the checkpoint holds: resume with the ale-py version in config.json"
                 )
-        self._timestep = timestep
 
-    def _reset(self) -> tuple[Any, TimeStep]:
+    def _reset(self) -> None:
         iteration = self._rows // self._rows_per_iteration
-        return self._env.reset(env_seed(self._run_seed, TRAINING, iteration))
+        seed = env_seed(self._run_seed, TRAINING, iteration)
+        self._env_state, timestep = self._env.reset(seed)
+        self._show(timestep)
 
 
 class DeviceDriver:

@@ -1,10 +1,10 @@
-"""Acting and learning as two jitted functions over one donated state.
+"""Acting and learning as jitted functions over one donated state.
 
 Both drivers (agents/driver.py) run the same two: with the emulator between them on the host, or
 inside one `lax.scan` with a game written in JAX.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -36,16 +36,31 @@ class RunState(NamedTuple):
     bad_update: Array  # int32[]: first update with a loss or gradient not finite, or NEVER
 
 
+class Choice(NamedTuple):
+    """What M games showed and what is done there, before it is stored."""
+
+    timestep: TimeStep  # [M]
+    stack: Array  # [M, *obs_shape, K]
+    core: PyTree  # recurrent state before the forward pass, and after it
+    next_core: PyTree
+    q: Array  # float32[M, A]
+    action: Array  # int32[M]
+
+
 class Runner(NamedTuple):
     """The functions of one run: pure, not jitted, so that drivers compose them.
 
-    init   (seed) -> RunState
-    act    (RunState, TimeStep[N]) -> (RunState, int32[N]): chooses actions, stores the row
-    learn  (RunState) -> RunState: `updates` gradient steps
+    init    (seed) -> RunState
+    act     (RunState, TimeStep[N]) -> (RunState, int32[N]): chooses actions, stores the row
+    choose  (RunState, TimeStep[M], first of M games) -> Choice[M]: the actions of a group of games
+    store   (RunState, all groups' choices in order) -> RunState: with `choose` before it, `act`
+    learn   (RunState) -> RunState: `updates` gradient steps
     """
 
     init: Callable[[Any], RunState]
     act: Callable[[RunState, TimeStep], tuple[RunState, Array]]
+    choose: Callable[[RunState, TimeStep, Any], Choice]
+    store: Callable[[RunState, Sequence[Choice]], RunState]
     learn: Callable[[RunState], RunState]
     is_due: Callable[[Any], Any]  # rows (int or Array) -> whether `learn` follows this `act`
     spec: EnvSpec
@@ -122,27 +137,48 @@ def make(
         return sorted(jax.eval_shape(one_update).metrics)
 
     def act(state: RunState, timestep: TimeStep) -> tuple[RunState, Array]:
+        choice = choose(state, timestep, 0)
+        return store(state, [choice]), choice.action
+
+    def choose(state: RunState, timestep: TimeStep, start: Any) -> Choice:
+        size = timestep.first.shape[0]
+
+        def mine(of_all: Array) -> Array:
+            if size == spec.num_envs:
+                return of_all
+            return lax.dynamic_slice_in_dim(of_all, start, size)
+
         key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.rows)
         net_key, explore_key, action_key = jax.random.split(key, 3)
-        stack, core = observe(agent, state.stack, state.core, timestep)
+        seen, remembered = mine(state.stack), jax.tree.map(mine, state.core)
+        stack, core = observe(agent, seen, remembered, timestep)
         q, next_core = agent.q_values(
             state.train.params, state.train.net_state, net_key, stack, core, True
         )
         greedy = jnp.argmax(q, axis=-1).astype(jnp.int32)
-        random = jax.random.randint(action_key, greedy.shape, 0, spec.num_actions, jnp.int32)
-        is_random = jax.random.uniform(explore_key, greedy.shape) < epsilon(
+        # Drawn for all games: a game explores alike, whatever its group.
+        shape = (spec.num_envs,)
+        random = jax.random.randint(action_key, shape, 0, spec.num_actions, jnp.int32)
+        is_random = jax.random.uniform(explore_key, shape) < epsilon(
             settings, state.rows * spec.num_envs
         )
-        action = jnp.where(is_random, random, greedy)
+        action = jnp.where(mine(is_random), mine(random), greedy)
         if settings.reward_clip is not None:
             clipped = jnp.clip(timestep.reward, -settings.reward_clip, settings.reward_clip)
             timestep = timestep._replace(reward=clipped)
+        return Choice(timestep, stack, core, next_core, q, action)
+
+    def store(state: RunState, choices: Sequence[Choice]) -> RunState:
+        row = choices[0]
+        if len(choices) > 1:
+            row = jax.tree.map(lambda *parts: jnp.concatenate(parts), *choices)
+        added = replay.add(state.replay, row.timestep, row.action, row.core)
         return state._replace(
-            replay=replay.note(replay.add(state.replay, timestep, action, core), q),
-            stack=stack,
-            core=next_core,
+            replay=replay.note(added, row.q),
+            stack=row.stack,
+            core=row.next_core,
             rows=state.rows + 1,
-        ), action
+        )
 
     def learn_once(state: RunState, _: None) -> tuple[RunState, None]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.train.step)
@@ -179,7 +215,7 @@ def make(
         )
         return is_full_enough & (rows % rows_per_learn == 0)
 
-    return Runner(init, act, learn, is_due, spec, settings)
+    return Runner(init, act, choose, store, learn, is_due, spec, settings)
 
 
 def _weighted_loss(agent: Agent) -> train.LossFn:

@@ -57,6 +57,7 @@ class Env(NamedTuple):
     """A batch of N games as two functions.
 
     Host games keep their state in C++ and return a token as `env_state`; JAX games return arrays.
+    Games in groups of N / G step apart, too: the caller thinks about one while another is played.
     """
 
     spec: EnvSpec
@@ -64,3 +65,6 @@ class Env(NamedTuple):
     step: Callable[[Any, Any], tuple[Any, TimeStep]]  # (env_state, int32[N]) -> ...
     close: Callable[[], None]
     lives: Callable[[], np.ndarray] | None = None  # int32[N] left after the last call, where known
+    groups: int = 1  # G; with more than one there are
+    send: Callable[[int, Any], None] | None = None  # (group, int32[N / G]): begins their step
+    recv: Callable[[int], TimeStep] | None = None  # group -> TimeStep[N / G]: waits for its end

@@ -8,6 +8,7 @@ not clipped (the learner does that), life loss is derived here (ale-py's own res
 import dataclasses
 import os
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -23,11 +24,12 @@ from envs.protocols import Protocol
 class _Games:
     """What has to be remembered between two steps of a batch."""
 
-    emulators: AtariVectorEnv | None  # None after close
+    emulators: list[AtariVectorEnv]  # one for each group; empty after close
     pid: int
     token: int  # the number of steps since the reset, handed out as `env_state`
     lives: np.ndarray  # int32[N]
     ended: np.ndarray  # bool[N]: the next step of this game is its reset
+    is_sent: list[bool]  # of each group: its step has begun and is not received
 
 
 @dataclasses.dataclass
@@ -48,6 +50,7 @@ def make_atari(
     height: int = 84,
     width: int = 84,
     num_threads: int | None = None,
+    groups: int = 1,
     timeout_s: float = 60.0,
 ) -> Env:
     """N copies of an Atari game.
@@ -68,7 +71,9 @@ def make_atari(
       grayscale: grey or RGB.
       height: of the frames.
       width: of the frames.
-      num_threads: of the emulator; as many as the process may use by default.
+      num_threads: of each group's emulator; as many as the process may use by default.
+      groups: so many groups of N / groups games step apart, by `Env.send` and `Env.recv`. The games
+        are the same for any number of groups.
       timeout_s: a step that takes longer ends the process, see `envs.watchdog`.
 
     Raises:
@@ -79,32 +84,40 @@ def make_atari(
     for argument, value in (("height", height), ("width", width), ("num_threads", num_threads)):
         if value is not None and (not isinstance(value, int) or not 1 <= value <= 1024):
             raise UserError(f"{argument} is {value!r}, must be an integer within 1 .. 1024")
+    if not isinstance(groups, int) or groups < 1 or num_envs % groups:
+        raise UserError(
+            f"groups is {groups!r}, must be an integer that divides num_envs {num_envs}"
+        )
     if not timeout_s > 0:
         raise UserError(f"timeout_s is {timeout_s}, must be positive")
 
-    emulators = AtariVectorEnv(
-        rom,
-        num_envs,
-        # ale-py's own default counts the machine's cores, not those that we may use.
-        num_threads=num_threads or min(num_envs, len(os.sched_getaffinity(0))),
-        max_num_frames_per_episode=(
-            protocol.max_frames_train if training else protocol.max_frames_eval
-        ),
-        repeat_action_probability=protocol.sticky_actions,
-        full_action_space=protocol.full_action_space,
-        autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP,
-        img_height=height,
-        img_width=width,
-        grayscale=grayscale,
-        stack_num=1,
-        frameskip=protocol.frame_skip,
-        noop_max=protocol.noop_max,
-        episodic_life=False,  # would reset the whole game at each lost life
-        life_loss_info=False,  # would report it as if the game were over
-        reward_clipping=False,
-        use_fire_reset=False,
-    )
-    meanings = tuple(action.name for action in emulators.ale.get_action_set())
+    group_size = num_envs // groups
+    emulators = [
+        AtariVectorEnv(
+            rom,
+            group_size,
+            # ale-py's own default counts the machine's cores, not those that we may use.
+            num_threads=num_threads or min(group_size, len(os.sched_getaffinity(0))),
+            max_num_frames_per_episode=(
+                protocol.max_frames_train if training else protocol.max_frames_eval
+            ),
+            repeat_action_probability=protocol.sticky_actions,
+            full_action_space=protocol.full_action_space,
+            autoreset_mode=gymnasium.vector.AutoresetMode.NEXT_STEP,
+            img_height=height,
+            img_width=width,
+            grayscale=grayscale,
+            stack_num=1,
+            frameskip=protocol.frame_skip,
+            noop_max=protocol.noop_max,
+            episodic_life=False,  # would reset the whole game at each lost life
+            life_loss_info=False,  # would report it as if the game were over
+            reward_clipping=False,
+            use_fire_reset=False,
+        )
+        for _ in range(groups)
+    ]
+    meanings = tuple(action.name for action in emulators[0].ale.get_action_set())
     spec = EnvSpec(
         game=game,
         num_envs=num_envs,
@@ -120,57 +133,94 @@ def make_atari(
     return _run(spec, emulators, protocol.life_loss_terminal and training, timeout_s)
 
 
-def _run(spec: EnvSpec, emulators: AtariVectorEnv, life_loss: bool, timeout_s: float) -> Env:
-    num_envs = spec.num_envs
-    games = _Games(emulators, os.getpid(), 0, np.zeros(num_envs), np.zeros(num_envs, np.bool_))
+def _run(spec: EnvSpec, emulators: list[AtariVectorEnv], life_loss: bool, timeout_s: float) -> Env:
+    num_envs, num_groups = spec.num_envs, len(emulators)
+    size = num_envs // num_groups
+    games = _Games(
+        emulators,
+        os.getpid(),
+        token=0,
+        lives=np.zeros(num_envs),
+        ended=np.zeros(num_envs, np.bool_),
+        is_sent=[False] * num_groups,
+    )
     last = _LastCall()
     watched = watchdog.start(
         timeout_s, lambda: f"{spec.game}, step {last.step}, actions {last.actions}"
     )
-    weakref.finalize(emulators, watched.stop)  # also for an Env that nobody closed
+    weakref.finalize(emulators[0], watched.stop)  # also for an Env that nobody closed
     del emulators
 
     def reset(seed: Any) -> tuple[int, TimeStep]:
         running = _check_usable(games)
-        obs, info = running.reset(seed=host.game_seeds(seed, num_envs))
-        games.token, games.lives = 0, info["lives"]
+        seeds = host.game_seeds(seed, num_envs)
+        for group in range(num_groups):
+            if games.is_sent[group]:
+                recv(group)
+        told = [each.reset(seed=part) for each, part in zip(running, _parts(seeds), strict=True)]
+        obs = _join([obs for obs, _ in told])
+        games.token, games.lives = 0, np.concatenate([info["lives"] for _, info in told])
         games.ended = np.zeros(num_envs, np.bool_)
         zeros = np.zeros(num_envs, np.float32)
         return games.token, TimeStep(obs[:, 0], zeros, zeros + 1, np.ones(num_envs, np.bool_))
 
     def step(env_state: Any, actions: Any) -> tuple[int, TimeStep]:
-        running = _check_usable(games)
+        _check_usable(games)
         if env_state != games.token:
             raise ValueError(f"env_state is {env_state}, but these games are at {games.token}")
-        # The emulator waits for ever on an action that it does not know.
         actions = host.check_actions(actions, num_envs, spec.num_actions)
+        for group, part in enumerate(_parts(actions)):
+            send(group, part)
+        timesteps = [recv(group) for group in range(num_groups)]
+        return games.token, TimeStep(*map(_join, zip(*timesteps, strict=True)))
+
+    def send(group: int, actions: Any) -> None:
+        running = _check_usable(games)
+        if games.is_sent[group]:
+            raise ValueError(f"group {group} has a step under way: receive it before the next")
+        # The emulator waits for ever on an action that it does not know.
+        actions = host.check_actions(actions, size, spec.num_actions)
         games.token += 1
         last.step, last.actions = games.token, actions
+        running[group].send(actions)
+        games.is_sent[group] = True
+
+    def recv(group: int) -> TimeStep:
+        running = _check_usable(games)
+        if not games.is_sent[group]:
+            raise ValueError(f"group {group} was sent no actions: its step would never end")
         watched.enter()
         try:
-            obs, reward, terminated, truncated, info = running.step(actions)
+            obs, reward, terminated, truncated, info = running[group].recv()
         finally:
             watched.leave()
-        first, lives = games.ended, info["lives"]
+        games.is_sent[group] = False
+        mine = slice(group * size, (group + 1) * size)
+        first, lives = games.ended[mine].copy(), info["lives"]
         if life_loss:
-            lost = (lives < games.lives) & (lives > 0) & ~first
+            lost = (lives < games.lives[mine]) & (lives > 0) & ~first
             discount = ~(terminated | lost)
         else:
             discount = ~terminated
-        games.lives, games.ended = lives, terminated | truncated
-        return games.token, TimeStep(
-            obs[:, 0], reward.astype(np.float32), discount.astype(np.float32), first
-        )
+        games.lives[mine], games.ended[mine] = lives, terminated | truncated
+        return TimeStep(obs[:, 0], reward.astype(np.float32), discount.astype(np.float32), first)
 
     def close() -> None:
-        games.emulators = None  # frees the C++ side; `AtariVectorEnv.close` does not
+        games.emulators = []  # frees the C++ side; `AtariVectorEnv.close` does not
         watched.stop()
 
-    return Env(spec=spec, reset=reset, step=step, close=close, lives=lambda: games.lives)
+    def _parts(values: np.ndarray) -> list[np.ndarray]:
+        return np.split(values, num_groups)
+
+    return Env(spec, reset, step, close, lambda: games.lives.copy(), num_groups, send, recv)
 
 
-def _check_usable(games: _Games) -> AtariVectorEnv:
-    if games.emulators is None:
+def _join(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _check_usable(games: _Games) -> list[AtariVectorEnv]:
+    if not games.emulators:
         raise RuntimeError("these games are closed")
     if os.getpid() != games.pid:
         # The emulator's threads do not exist in a forked child: it would wait for ever.

@@ -21,6 +21,7 @@ def make(
     num_envs: int,
     protocol: str | Protocol = "machado2018",
     training: bool = True,
+    groups: int = 1,
     **options: Any,
 ) -> Env:
     """N copies of a game; the seed is given to `env.reset(seed)`.
@@ -31,6 +32,7 @@ def make(
       num_envs: N.
       protocol: of Atari games; others have their own rules.
       training: False gives full games for evaluation: no life-loss terminals, other frame cap.
+      groups: of Atari games that step apart; others step as one.
       **options: of the game's own factory: pictures and threads of `envs.atari.make_atari`,
         `delay` of `envs.cue.make_cue`.
 
@@ -44,7 +46,7 @@ def make(
     if game.lower() in JAX_GAMES:
         return JAX_GAMES[game.lower()](num_envs, **options)
     if names.find_atari(game) is not None:
-        return make_atari(game, num_envs, protocol, training, **options)
+        return make_atari(game, num_envs, protocol, training, groups=groups, **options)
     if game in gymnasium.registry:
         return make_gym(game, num_envs, **options)
     raise names.unknown("game", game, [*JAX_GAMES, *names.atari_games(), *_other_gymnasium_ids()])

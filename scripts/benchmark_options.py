@@ -23,6 +23,7 @@ SWEEPS: dict[str, tuple[str, ...]] = {
     "batch": ("32", "64", "128", "256", "512", "1024"),
     "precision": ("float32", "bfloat16"),
     "threads": ("1", "2", "4", "8", "16", "32"),
+    "groups": ("1", "2"),
     "replay": ("10000", "30000", "100000", "300000", "1000000", "4000000"),
 }
 AXES = {
@@ -30,6 +31,7 @@ AXES = {
     "batch": "transitions per update",
     "precision": "compute type of the network",
     "threads": "threads of the emulator",
+    "groups": "groups of games that step apart",
     "replay": "frames in the replay",
 }
 
@@ -52,8 +54,8 @@ class Options:
     """Turns of each part; they take turns because other users of a machine come and go."""
     seconds: float = 1.0
     """Seconds of one turn, about."""
-    sweep: Literal["games", "batch", "precision", "threads", "replay"] | None = None
-    """Measure at several values of one setting; threads are the emulator's."""
+    sweep: Literal["games", "batch", "precision", "threads", "groups", "replay"] | None = None
+    """Measure at several values of one setting; threads and groups are the emulator's."""
     values: tuple[str, ...] = ()
     """Values of the sweep, instead of its own."""
     suite: Literal["gpu", "cpu", "agents"] | None = None
@@ -130,25 +132,25 @@ def sweep_cases(options: Options) -> list[Case]:
     sweep, plain = str(options.sweep), plain_case(options)
     plain = plain._replace(parts=("emulator", "act", "learn", "loop"))
     settings = plain.settings
-    if sweep == "threads" and names.find_atari(options.game) is None:
-        raise UserError(f"--sweep threads is about the Atari emulator, not {options.game}")
+    of_emulator = {"threads": "num_threads", "groups": "groups"}.get(sweep)
+    if of_emulator and names.find_atari(options.game) is None:
+        raise UserError(f"--sweep {sweep} is about the Atari emulator, not {options.game}")
     field = {"games": "num_envs", "batch": "batch_size", "replay": "replay_capacity"}.get(sweep)
     values = SWEEPS[sweep]
     if sweep == "threads":
         values = tuple(v for v in values if int(v) <= 2 * len(os.sched_getaffinity(0)))
     cases = []
     for value in options.values or values:
+        case = plain._replace(label=f"{sweep} {value}")
         if sweep == "precision":
-            changed, threads = dataclasses.replace(settings, precision=value), None
+            case = case._replace(settings=dataclasses.replace(settings, precision=value))
         elif not value.isdecimal():
             raise UserError(f"--values {value}: --sweep {sweep} takes integers of at least 1")
         elif field is None:
-            changed, threads = settings, int(value)
+            case = case._replace(**{str(of_emulator): int(value)})
         else:
             number: dict[str, Any] = {field: int(value)}
-            changed, threads = dataclasses.replace(settings, **number), None
-        check_settings(changed)
-        cases.append(
-            plain._replace(label=f"{sweep} {value}", settings=changed, num_threads=threads)
-        )
+            case = case._replace(settings=dataclasses.replace(settings, **number))
+        check_settings(case.settings)
+        cases.append(case)
     return cases

@@ -13,6 +13,7 @@ import psutil
 from jax import lax
 
 import envs
+from agents import driver as drivers
 from agents import registry
 from agents.limits import check as check_settings
 from agents.replay import Replay
@@ -43,6 +44,7 @@ class Case(NamedTuple):
     settings: Settings
     parts: tuple[str, ...] = PARTS
     num_threads: int | None = None  # of the emulator
+    groups: int | None = None  # of games in the loop
     goals: Mapping[str, float] = {}  # entries of the summary and what they should reach
 
 
@@ -63,8 +65,8 @@ def prepared(case: Case) -> Iterator[tuple[Run, dict[str, Part]]]:
         # The driver alone knows the state of its games, so there are others for the emulator's
         # own turn.
         env, emulator = (
-            envs.make(case.game, num_envs, case.protocol, training=True, **threads)
-            for _ in range(2)
+            envs.make(case.game, num_envs, case.protocol, True, groups, **threads)
+            for groups in (case.groups or drivers.num_groups(num_envs), 1)
         )
         stack.callback(env.close)
         stack.callback(emulator.close)

@@ -35,11 +35,16 @@ def suite_cases(options: Options) -> list[Case]:
     million = {"replay_capacity": 1_000_000}
     per_64 = {"batch_size": 256, "update_period": 64, "target_update_period": 6_400}
     per_row = {"batch_size": 256, "update_period": 4_096, "target_update_period": 40_960}
-    acting = {"frames_per_second": 200_000}
+    acting = case(
+        "acting only",
+        {"frames_per_second": 200_000},
+        num_envs=256,
+        learning_starts=_NEVER,
+        **million,
+    )._replace(parts=("emulator", "act", "loop"))
     return [
-        case("acting only", acting, num_envs=256, learning_starts=_NEVER, **million)._replace(
-            parts=("emulator", "act", "loop")
-        ),
+        acting._replace(groups=2),
+        acting._replace(label="acting only, one group", groups=1, goals={}),
         case("batch 32 per 4 steps", {"frames_per_second": 20_000}, num_envs=64, **million),
         case(
             "batch 256 per 64 steps",

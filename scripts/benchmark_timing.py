@@ -49,6 +49,7 @@ def measure(case: Case, rounds: int, seconds: float) -> dict[str, Any]:
             "agent": case.agent,
             "protocol": run.spec.protocol["name"],
             "emulator_threads": case.num_threads,
+            "groups": run.env.groups,
             "settings": dataclasses.asdict(case.settings),
             "parts": {name: {"unit": parts[name].unit, **rates(turns[name])} for name in parts},
             "summary": {**against_limits(run, turns), **memory(run)},

@@ -19,7 +19,7 @@ if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `en
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import envs
-from agents import listing, networks, policy
+from agents import driver, listing, networks, policy
 from dqnlab import run_folder
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import Env, UserError
@@ -41,7 +41,13 @@ def main(args: list[str] | None = None) -> int:
         return 0
     options = parse(args, __doc__)
     device = startup.select_device(options.device)
-    env = envs.make(options.game, options.settings.num_envs, options.protocol, training=True)
+    env = envs.make(
+        options.game,
+        options.settings.num_envs,
+        options.protocol,
+        training=True,
+        groups=driver.num_groups(options.settings.num_envs),
+    )
     # What "auto" means is decided once, here: a resumed run computes in the same type.
     precision = networks.compute_type(options.settings.precision).name
     settings = dataclasses.replace(options.settings, precision=precision)

@@ -99,6 +99,14 @@ def test_a_sweep_changes_one_setting_from_case_to_case(sweep, field, values):
     assert len(same) == 1
 
 
+@pytest.mark.parametrize(("sweep", "field"), [("threads", "num_threads"), ("groups", "groups")])
+def test_a_sweep_over_the_emulator_leaves_the_settings_alone(sweep, field):
+    options = benchmark_options.parse(["--sweep", sweep, "--values", "1", "2"])
+    cases = benchmark_options.sweep_cases(options)
+    assert [getattr(case, field) for case in cases] == [1, 2]
+    assert cases[0].settings == cases[1].settings
+
+
 def test_a_profile_is_a_trace_that_perfetto_can_load(tmp_path):
     done = run(*MLP, "--profile", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -276,6 +284,8 @@ def test_the_gpu_suite_can_be_tried_at_small_size(tmp_path):
     done = run(*TINY, "--suite", "gpu", "--small", "--json", str(tmp_path / "suite.json"))
     assert done.returncode == 0, done.stderr
     points = json.loads((tmp_path / "suite.json").read_text())["points"]
-    assert len(points) == 4
-    assert all(point["goals"]["frames_per_second"] > 0 for point in points)
+    assert [point["groups"] for point in points[:2]] == [2, 1]
+    with_goals = [point for point in points if point["goals"]]
+    assert len(with_goals) == len(points) - 1 == 4
+    assert all(point["goals"]["frames_per_second"] > 0 for point in with_goals)
     assert done.stdout.count("goal: frames_per_second") == 4
