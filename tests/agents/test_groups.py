@@ -8,6 +8,7 @@ import pytest
 import envs
 from agents import driver
 from agents.presets import preset
+from agents.settings import Settings
 from tests.agents.running import Run, assert_equal, start
 
 ROWS = 60
@@ -24,9 +25,24 @@ SETTINGS = dataclasses.replace(
 )
 
 
-def begin(groups: int) -> Run:
+RECURRENT = dataclasses.replace(
+    preset("r2d2", "laptop"),
+    num_envs=4,
+    batch_size=8,
+    replay_capacity=400,
+    learning_starts=40,
+    epsilon_decay_steps=40,
+    burn_in=2,
+    sequence_length=4,
+    sequence_period=4,
+    hidden=16,
+    precision="float32",
+)
+
+
+def begin(groups: int, name: str = "prioritized", settings: Settings = SETTINGS) -> Run:
     env = envs.make("Pong", 4, groups=groups)
-    run = start("prioritized", SETTINGS, env)
+    run = start(name, settings, env)
     # Short iterations: the games are reset while a group's step could be under way.
     games = driver.HostDriver(run.runner, env, run_seed=0, rows_per_iteration=25)
     return run._replace(driver=games)
@@ -45,6 +61,14 @@ def test_a_run_in_two_groups_is_the_run_in_one(side_by_side):
     np.testing.assert_array_equal(ours["actions"], theirs["actions"])
     assert in_groups.driver.tracker.state() == side_by_side.driver.tracker.state()
     assert in_groups.driver.compilations() == (1, 1)
+
+
+def test_each_group_carries_its_own_part_of_the_recurrent_state():
+    one, two = (begin(groups, "r2d2", RECURRENT).advance(30) for groups in (1, 2))
+    assert int(two.state.train.step) > 0
+    for ours, theirs in zip(two.state.core, one.state.core, strict=True):
+        assert np.unique(theirs, axis=0).shape[0] > 1  # games differ
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_stopping_receives_what_is_under_way_and_changes_nothing(side_by_side):
