@@ -85,9 +85,10 @@ class HostDriver:
             else:
                 choices.append(self._choose(state, timestep, games.start))
                 action = choices[-1].action
-            self._actions[row, games] = np.asarray(action)
+            chosen = np.asarray(action)
+            self._actions[row, games] = chosen
             if not is_last:
-                self._send(group, np.asarray(action))
+                self._send(group, chosen)
         if choices:
             state = self._store(state, choices)
         self._rows += 1

@@ -65,6 +65,6 @@ class Env(NamedTuple):
     step: Callable[[Any, Any], tuple[Any, TimeStep]]  # (env_state, int32[N]) -> ...
     close: Callable[[], None]
     lives: Callable[[], np.ndarray] | None = None  # int32[N] left after the last call, where known
-    groups: int = 1  # G; with more than one there are
-    send: Callable[[int, Any], None] | None = None  # (group, int32[N / G]): begins their step
-    recv: Callable[[int], TimeStep] | None = None  # group -> TimeStep[N / G]: waits for its end
+    groups: int = 1  # G; more than one only where there are `send` and `recv`
+    send: Callable[[int, Any], None] | None = None  # (group, int32[N / G]): begins its step
+    recv: Callable[[int], TimeStep] | None = None  # group -> TimeStep[N / G]: waits for the end

@@ -12,37 +12,28 @@ from agents.settings import Settings
 from tests.agents.running import Run, assert_equal, start
 
 ROWS = 60
-SETTINGS = dataclasses.replace(
-    preset("prioritized", "laptop"),
-    num_envs=4,
-    batch_size=8,
-    replay_capacity=400,
-    learning_starts=40,
-    epsilon_decay_steps=100,
-    target_update_period=16,
-    hidden=16,
-    precision="float32",
-)
+SMALL = {
+    "num_envs": 4,
+    "batch_size": 8,
+    "replay_capacity": 400,
+    "learning_starts": 40,
+    "epsilon_decay_steps": 100,
+    "target_update_period": 16,
+    "burn_in": 2,
+    "sequence_length": 4,
+    "sequence_period": 4,
+    "hidden": 16,
+    "precision": "float32",
+}
 
 
-RECURRENT = dataclasses.replace(
-    preset("r2d2", "laptop"),
-    num_envs=4,
-    batch_size=8,
-    replay_capacity=400,
-    learning_starts=40,
-    epsilon_decay_steps=40,
-    burn_in=2,
-    sequence_length=4,
-    sequence_period=4,
-    hidden=16,
-    precision="float32",
-)
+def small(name: str) -> Settings:
+    return dataclasses.replace(preset(name, "laptop"), **SMALL)
 
 
-def begin(groups: int, name: str = "prioritized", settings: Settings = SETTINGS) -> Run:
+def begin(groups: int, name: str = "prioritized") -> Run:
     env = envs.make("Pong", 4, groups=groups)
-    run = start(name, settings, env)
+    run = start(name, small(name), env)
     # Short iterations: the games are reset while a group's step could be under way.
     games = driver.HostDriver(run.runner, env, run_seed=0, rows_per_iteration=25)
     return run._replace(driver=games)
@@ -64,7 +55,7 @@ def test_a_run_in_two_groups_is_the_run_in_one(side_by_side):
 
 
 def test_each_group_carries_its_own_part_of_the_recurrent_state():
-    one, two = (begin(groups, "r2d2", RECURRENT).advance(30) for groups in (1, 2))
+    one, two = (begin(groups, "r2d2").advance(30) for groups in (1, 2))
     assert int(two.state.train.step) > 0
     for ours, theirs in zip(two.state.core, one.state.core, strict=True):
         assert np.unique(theirs, axis=0).shape[0] > 1  # games differ
@@ -98,7 +89,7 @@ def test_a_group_is_under_way_whenever_the_other_is_acted_on():
         events.append(("recv", group))
         return env.recv(group)
 
-    start("prioritized", SETTINGS, env._replace(send=send, recv=recv)).advance(5)
+    start("prioritized", small("prioritized"), env._replace(send=send, recv=recv)).advance(5)
     # Between its recv and its send a group is acted on.
     row = [("recv", 0), ("send", 0), ("recv", 1), ("send", 1)]
     assert events == [("send", 0), ("send", 1), *(4 * row), ("recv", 0), ("recv", 1)]
