@@ -55,7 +55,7 @@ def make_torso(settings: Settings, spec: EnvSpec) -> Forward:
             return (LayerNormNature if name == "nature" else LayerNormMLP)(dtype=dtype)(obs)
         if name == "nature":
             padding, centred = settings.torso_padding.upper(), settings.centre_frames
-            return NatureTorso(dtype, padding, centred)(obs)
+            return NatureTorso(dtype, padding, centred, settings.torso_width)(obs)
         return MLP(dtype=dtype)(obs)
 
     return torso

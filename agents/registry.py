@@ -89,7 +89,13 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
         rate = optax.linear_schedule(
             settings.learning_rate, settings.learning_rate_final, max(steps, 1), begin
         )
-    return optim.make(settings.optimizer, rate, settings.optimizer_epsilon, settings.max_grad_norm)
+    return optim.make(
+        settings.optimizer,
+        rate,
+        settings.optimizer_epsilon,
+        settings.max_grad_norm,
+        dtype=networks.compute_type(settings.precision),
+    )
 
 
 def check_name(name: str) -> None:

@@ -90,8 +90,8 @@ class Settings:
     centre_frames: bool = False
     """Take each frame's background, its median, off before nature's first convolution (without
     layer_norm): filters that see a uniform background as nothing do not die on it."""
-    torso_width: int = 1
-    """Factor on the channels of impala (16, 32, 32)."""
+    torso_width: float = 1
+    """Factor on the channels of nature (32, 64, 64; without layer_norm) and impala (16, 32, 32)."""
     pool_size: int | None = None
     """Adaptive max-pool of impala's output to this many rows and columns; None keeps all."""
     spectral_norm: bool = False
@@ -137,7 +137,7 @@ class Settings:
     td_lambda: float = 0.65
     """Decay of the lambda-returns of a rollout (pqn)."""
     optimizer: str = "adam"
-    """adam, radam or centered_rmsprop."""
+    """adam, radam, centered_rmsprop or asgo."""
     learning_rate: float = 2.5e-4
     """Optimizer's step size."""
     learning_rate_final: float | None = None

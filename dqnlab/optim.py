@@ -1,16 +1,19 @@
 """Optimizers by name: the published settings under one call, and what optax lacks."""
 
 import fnmatch
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from dqnlab.asgo import asgo
 from dqnlab.gradient import average_gradient, windowed_adagrad
 from dqnlab.types import Params, PyTree, UserError
 
-OPTIMIZERS = ("adam", "radam", "centered_rmsprop")  # those that the agents' settings may name
+# Those that the agents' settings may name.
+OPTIMIZERS = ("adam", "radam", "centered_rmsprop", "asgo")
 
 # (learning rate or schedule, epsilon) -> transformation
 _MAKERS: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -30,6 +33,7 @@ _MAKERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adagrad": lambda rate, eps: optax.adagrad(rate, initial_accumulator_value=0.1, eps=eps),
     "windowed_adagrad": lambda rate, eps: windowed_adagrad(rate, window=20, k=0.1),
     "adadelta": lambda rate, eps: optax.adadelta(rate, eps=eps),
+    "asgo": asgo,
 }
 
 
@@ -39,6 +43,7 @@ def make(
     epsilon: float = 1e-8,
     max_grad_norm: float | None = None,
     weight_decay: float = 0.0,
+    dtype: jnp.dtype = jnp.float32,
 ) -> optax.GradientTransformation:
     """An optimizer by name, with clipping by global norm before it where asked for.
 
@@ -55,6 +60,7 @@ def make(
     adagrad           eta / sqrt(0.1 + sum g²).
     windowed_adagrad  the same sum over the last 20 steps.
     adadelta          arXiv:1212.5701, rho 0.9; its learning rate is 1 in the paper.
+    asgo              arXiv:2503.20762, see dqnlab/asgo.py.
 
     Args:
       name: one of these.
@@ -63,12 +69,14 @@ def make(
       max_grad_norm: the gradient is scaled down to this norm; None for no clipping.
       weight_decay: w <- (1 - eta lambda) w beside the step, eta the current step size; on arrays
         of two or more axes only (arXiv:1711.05101: not the same as an L2 penalty under Adam).
+      dtype: of asgo's products, float32 or bfloat16; everything else is float32.
 
     Raises UserError for an unknown name.
     """
     if name not in _MAKERS:
         raise UserError(f"optimizer {name!r} is unknown; allowed: {', '.join(_MAKERS)}")
-    steps = [_MAKERS[name](learning_rate, epsilon)]
+    make_one = functools.partial(asgo, dtype=dtype) if name == "asgo" else _MAKERS[name]
+    steps = [make_one(learning_rate, epsilon)]
     if max_grad_norm is not None:
         steps.insert(0, clip_by_global_norm(max_grad_norm))
     if weight_decay:

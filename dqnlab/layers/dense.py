@@ -51,6 +51,18 @@ def product(x: Array, w: Array) -> Array:
     return y
 
 
+def gram(x: Array, w: Array) -> Array:
+    """x^T w: x [D, M] of the compute type, w float32 [D, N] -> float32 [M, N]; rounds w to it."""
+
+    def plain(x: Array, w: Array) -> Array:
+        return _dot(x, cast(w, x.dtype), 0, 0)
+
+    if not _is_served(x, w):
+        return plain(x, w)
+    y: Array = lax.platform_dependent(x, w, cpu=_amx_weight_gradient, default=plain)
+    return y
+
+
 def _is_served(x: Array, w: Array) -> bool:
     # Whole tiles; a batch of symbolic size belongs to a program for export.
     is_whole = x.shape[1] % 32 == 0 and w.shape[1] % 32 == 0 and isinstance(x.shape[0], int)

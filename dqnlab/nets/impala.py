@@ -26,7 +26,7 @@ class ImpalaTorso(hk.Module):
 
     def __init__(
         self,
-        width: int = 1,
+        width: float = 1,
         *,
         use_spectral_norm: bool = False,
         pool_size: int | None = None,
@@ -47,9 +47,9 @@ class ImpalaTorso(hk.Module):
         `is_training` lets the call move the estimates of spectral normalisation.
         """
         x = obs
-        for channels in (16, 32, 32):
+        for channels in (round(self._width * c) for c in (16, 32, 32)):
             scale = 1 / 255 if x.dtype == jnp.uint8 else 1.0
-            x = max_pool(Conv2D(self._width * channels, 3, dtype=self._dtype, scale=scale)(x))
+            x = max_pool(Conv2D(channels, 3, dtype=self._dtype, scale=scale)(x))
             for _ in range(2):
                 x = x + _residual(x, is_training, self._use_spectral_norm, self._use_layer_norm)
         x = _relu(x, self._use_layer_norm)

@@ -31,6 +31,8 @@ def unit_scale(obs: Array, dtype: jnp.dtype) -> Array:
 class NatureTorso(hk.Module):
     """The three convolutions of Nature DQN (Mnih et al. 2015): 32 8x8/4, 64 4x4/2, 64 3x3/1.
 
+    `width` multiplies the channels; 1 is as published.
+
     Takes [B, H, W, C] with H, W >= 36, uint8 (divided by 255) or float; [B, 84, 84, C] gives
     [B, 3136], or [B, 7744] with padding "SAME" (Dopamine). The dense layer of 512 units belongs
     to the head, which may need two of them.
@@ -44,12 +46,14 @@ class NatureTorso(hk.Module):
         dtype: jnp.dtype = jnp.float32,
         padding: str = "VALID",
         centred: bool = False,
+        width: float = 1,
         name: str | None = None,
     ):
         super().__init__(name=name or ("centred_nature_torso" if centred else "nature_torso"))
         self._dtype = dtype
         self._padding = padding
         self._centred = centred
+        self._width = width
 
     def __call__(self, obs: Array) -> Array:
         """[B, H, W, C] -> [B, features]; ValueError for frames under 36 x 36."""
@@ -59,7 +63,7 @@ class NatureTorso(hk.Module):
         for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             init = fan_in_uniform(kernel * kernel * x.shape[-1])
             conv = Conv2D(
-                channels,
+                round(self._width * channels),
                 kernel,
                 stride,
                 padding=self._padding,
