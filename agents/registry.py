@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import optax
 
-from agents import c51, dqn, iqn, pqn, qr_dqn, r2d2
+from agents import c51, dqn, iqn, networks, pqn, qr_dqn, r2d2
 from agents.agent import Agent
 from agents.replay import Replay, prioritized, rollout, sequence, uniform
 from agents.settings import Settings, choose
