@@ -29,6 +29,12 @@ def is_centred(torso: Params) -> bool:
     return any(module.startswith("centred_") for module in torso)
 
 
+def width(torso: Params) -> float:
+    """The `width` of a `NatureTorso` with these weights."""
+    first = next(arrays["w"] for name, arrays in torso.items() if name.endswith("torso/conv2_d"))
+    return first.shape[-1] / 32
+
+
 def with_torso(params: Params, torso: Params, where: str) -> Params:
     """`params` with the weights of `torso`, which `torso_of` gave.
 
@@ -45,8 +51,8 @@ def with_torso(params: Params, torso: Params, where: str) -> Params:
         key = different[0]
         raise UserError(
             f"the torso of {where} does not fit: {key} is {theirs.get(key, 'missing')}, needed is "
-            f"{ours.get(key, 'nothing')} ({len(different)} differences); frames, stack, torso and "
-            "--centre-frames must be the same"
+            f"{ours.get(key, 'nothing')} ({len(different)} differences); frames, stack, torso, its "
+            "width and --centre-frames must be the same"
         )
     carried = dict(params)
     for module in params:
