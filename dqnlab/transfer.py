@@ -32,7 +32,7 @@ def is_centred(torso: Params) -> bool:
 def width(torso: Params) -> float:
     """The `width` of a `NatureTorso` with these weights."""
     first = next(arrays["w"] for name, arrays in torso.items() if name.endswith("torso/conv2_d"))
-    return first.shape[-1] / 32
+    return float(first.shape[-1] / 32)
 
 
 def with_torso(params: Params, torso: Params, where: str) -> Params:
