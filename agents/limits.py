@@ -102,8 +102,6 @@ def check(settings: Settings) -> None:
     _require(is_decay, s, "learning_rate_final", at_most)
     is_whole = s.torso_width > 0 and (16 * s.torso_width) % 1 == 0
     _require(is_whole, s, "torso_width", "a multiple of 1/16, above 0")
-    is_plain = s.torso_width == 1 or s.torso not in ("auto", "nature") or not s.layer_norm
-    _require(is_plain, s, "torso_width", "1 with layer_norm on nature's torso")
     _require(s.num_atoms >= 2, s, "num_atoms", "an integer of at least 2")
     _require(-math.inf < s.munchausen_l0 <= 0, s, "munchausen_l0", "a finite number, at most 0")
     _require(s.batch_size <= s.replay_capacity, s, "batch_size", "at most replay_capacity")

@@ -51,12 +51,12 @@ def make_torso(settings: Settings, spec: EnvSpec) -> Forward:
                 use_layer_norm=settings.layer_norm,
                 dtype=dtype,
             )(obs, is_training)
+        if name == "mlp":
+            return (LayerNormMLP if settings.layer_norm else MLP)(dtype=dtype)(obs)
         if settings.layer_norm:
-            return (LayerNormNature if name == "nature" else LayerNormMLP)(dtype=dtype)(obs)
-        if name == "nature":
-            padding, centred = settings.torso_padding.upper(), settings.centre_frames
-            return NatureTorso(dtype, padding, centred, settings.torso_width)(obs)
-        return MLP(dtype=dtype)(obs)
+            return LayerNormNature(dtype, settings.torso_width)(obs)
+        padding, centred = settings.torso_padding.upper(), settings.centre_frames
+        return NatureTorso(dtype, padding, centred, settings.torso_width)(obs)
 
     return torso
 

@@ -91,7 +91,7 @@ class Settings:
     """Take each frame's background, its median, off before nature's first convolution (without
     layer_norm): filters that see a uniform background as nothing do not die on it."""
     torso_width: float = 1
-    """Factor on the channels of nature (32, 64, 64; without layer_norm) and impala (16, 32, 32)."""
+    """Factor on the channels of nature (32, 64, 64) and impala (16, 32, 32)."""
     pool_size: int | None = None
     """Adaptive max-pool of impala's output to this many rows and columns; None keeps all."""
     spectral_norm: bool = False

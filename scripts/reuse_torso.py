@@ -93,7 +93,8 @@ def main(args: list[str] | None = None) -> int:
 def serve(torso: Params | None, splits: Any, options: Options, seed: int) -> dict[str, float]:
     """Figures of one torso (None: a random one) with some labelled frames, on unseen games."""
     centred = torso is not None and transfer.is_centred(torso)
-    nets = classifier(centred)
+    width = 1.0 if torso is None else transfer.width(torso)
+    nets = classifier(centred, width)
     size = batches.num_examples(splits.train)
     chosen = np.random.default_rng(seed).choice(size, options.labels, replace=False)
     few, test = _labelled(batches.take(splits.train, chosen)), _labelled(splits.test)
@@ -101,7 +102,7 @@ def serve(torso: Params | None, splits: Any, options: Options, seed: int) -> dic
     if torso is not None:
         params = transfer.with_torso(params, torso, "the run")
     fixed = transfer.torso_of(params)
-    seen, unseen = (features(fixed, part["x"], centred) for part in (few, test))
+    seen, unseen = (features(fixed, part["x"], centred, width) for part in (few, test))
     # One scale for all: units that few frames wake up would else count for far too much.
     seen, unseen = (each / seen.std() for each in (seen, unseen))
     linear = LogisticRegression(max_iter=300).fit(seen, few["y"])
@@ -134,19 +135,19 @@ def _trained(
     return 100 * float(np.mean(logits.argmax(axis=1) == test["y"]))
 
 
-def classifier(centred: bool) -> Classifier:
+def classifier(centred: bool, width: float) -> Classifier:
     """Is the ball away, in the left half or in the right half? The torso and one dense layer."""
 
     def forward(x: Array, is_training: bool) -> Array:
-        return hk.Linear(3, name="classes")(NatureTorso(centred=centred)(x))
+        return hk.Linear(3, name="classes")(NatureTorso(centred=centred, width=width)(x))
 
     net = hk.transform_with_state(forward)
     return net, objective.supervised(net, objective.classification)
 
 
-def features(torso: Params, frames: np.ndarray, centred: bool) -> np.ndarray:
-    """[N, 3136]: what the torso says of frames."""
-    net = hk.without_apply_rng(hk.transform(lambda x: NatureTorso(centred=centred)(x)))
+def features(torso: Params, frames: np.ndarray, centred: bool, width: float) -> np.ndarray:
+    """[N, 3136 * width]: what the torso says of frames."""
+    net = hk.without_apply_rng(hk.transform(lambda x: NatureTorso(centred=centred, width=width)(x)))
     return np.asarray(batches.map_batches(jax.jit(lambda x: net.apply(torso, x)), frames))
 
 
@@ -156,7 +157,7 @@ def play(folder: Path, options: Options, source: Path | None) -> dict[str, Any]:
     for seed in range(options.seeds):
         args = ["--game", "Pong", "--seed", str(seed), "--frames", str(options.frames)]
         args += ["--eval-episodes", "0", "--quiet", "--run-dir", str(folder / f"s{seed}")]
-        args += ["--no-centre-frames"]  # as the autoencoder
+        args += ["--no-centre-frames", "--torso-width", "1"]  # as the autoencoder
         train_dqn.main(args + (["--init-torso", str(source)] if source else []))
         last = (folder / f"s{seed}" / "metrics.jsonl").read_text().splitlines()[-1]
         rows.append({"return": json.loads(last)["episode_return_last20"]})

@@ -17,18 +17,22 @@ from dqnlab.types import Array
 
 
 class LayerNormNature(hk.Module):
-    """The three convolutions of Nature DQN: [B, H, W, C] with H, W >= 36 -> [B, F]."""
+    """The three convolutions of Nature DQN: [B, H, W, C] with H, W >= 36 -> [B, F].
 
-    def __init__(self, dtype: jnp.dtype = jnp.float32, name: str | None = None):
+    `width` multiplies the channels; 1 is as published.
+    """
+
+    def __init__(self, dtype: jnp.dtype = jnp.float32, width: float = 1, name: str | None = None):
         super().__init__(name=name)
         self._dtype = dtype
+        self._width = width
 
     def __call__(self, obs: Array) -> Array:
         """uint8 (divided by 255) or float [B, H, W, C] -> [B, F]."""
         x = obs
         for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
             conv = Conv2D(
-                channels,
+                round(self._width * channels),
                 kernel,
                 stride,
                 padding="VALID",

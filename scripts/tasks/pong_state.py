@@ -37,6 +37,8 @@ class Config(task.Config):
     """A small net of convolutions that keeps places, or the one that agents have."""
     centre_frames: bool = False
     """Of the net `torso`: take each frame's background off first, as agents' `laptop` does."""
+    torso_width: float = 1
+    """Of the net `torso`: factor on its channels; the agent `prioritized` has 0.5."""
     labels: int = 0
     """Frames of the training part that are used, evenly spaced; 0 for all."""
     init_torso: Path | None = None
@@ -68,11 +70,13 @@ class Located(NamedTuple):
 
 def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
     """Four distributions over places, by heat maps or by the DQN's own torso and dense layers."""
+    if config.torso_width <= 0 or (16 * config.torso_width) % 1:
+        raise UserError(f"--torso-width is {config.torso_width}; a multiple of 1/16, above 0")
 
     def forward(x: Array, is_training: bool) -> Located:
         if config.net == "heatmaps":
             return _located(_heatmaps(x))
-        features = NatureTorso(centred=config.centre_frames)(x)
+        features = NatureTorso(centred=config.centre_frames, width=config.torso_width)(x)
         if config.freeze_torso:
             features = jax.lax.stop_gradient(features)
         x = jax.nn.relu(hk.Linear(256, name="hidden")(features))

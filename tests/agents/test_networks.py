@@ -76,5 +76,6 @@ def test_spectral_normalisation_and_the_choice_of_torso_follow_the_settings():
     params, net_state = shapes(spectral_norm=False, pool_size=None, torso_width=1)
     assert params["q_head/~_dense/value_hidden"]["w"].shape == (3872, 512)
     assert not net_state
-    params, _ = shapes(torso="auto")
-    assert params["q_head/~_dense/value_hidden"]["w"].shape == (3136, 512)
+    for width in (1, 0.5):
+        params, _ = shapes(torso="auto", torso_width=width)
+        assert params["q_head/~_dense/value_hidden"]["w"].shape == (3136 * width, 512)

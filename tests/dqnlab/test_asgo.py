@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import threadpoolctl
 
 from dqnlab import optim
 from dqnlab.asgo import inverse_root, scale_by_asgo
@@ -96,3 +97,11 @@ def test_runs_mapped_over_seeds_take_the_steps_they_take_alone_and_share_a_branc
 def test_a_root_of_what_is_singular_or_not_finite_ends_and_says_so():
     assert np.isfinite(inverse_root(jnp.zeros((4, 4)), DAMPING)).all()
     assert np.isnan(inverse_root(jnp.full((4, 4), jnp.nan), DAMPING)).all()
+
+
+def test_lapack_keeps_one_thread_and_numpy_its_own():
+    given = [x for x in threadpoolctl.threadpool_info() if "numpy.libs" in x["filepath"]]
+    optim.make("asgo", 0.1)
+    now = threadpoolctl.threadpool_info()
+    assert [x["num_threads"] for x in now if "scipy.libs" in x["filepath"]] == [1]
+    assert [x for x in now if "numpy.libs" in x["filepath"]] == given

@@ -73,6 +73,16 @@ def test_a_torso_of_centred_frames_fits_its_own_kind_only():
         transfer.with_torso(shaped(q_network), torso, "runs/a")
 
 
+def test_a_narrow_torso_says_its_width_and_fits_its_own_kind_only():
+    narrow = shaped(lambda x: hk.Linear(6, name="q")(NatureTorso(width=0.5)(x)))
+    torso = numbered(transfer.torso_of(narrow))
+    assert transfer.width(torso) == 0.5
+    assert transfer.width(transfer.torso_of(shaped(q_network))) == 1
+    assert transfer.with_torso(narrow, torso, "runs/a").keys() == narrow.keys()
+    with pytest.raises(UserError, match="its width and --centre-frames must be the same"):
+        transfer.with_torso(shaped(q_network), torso, "runs/a")
+
+
 def test_nets_without_a_torso_and_folders_without_weights_are_clear_errors(tmp_path):
     linear = shaped(lambda x: hk.Linear(2)(x.reshape(1, -1).astype(jnp.float32)))
     with pytest.raises(UserError, match="the net to start has no torso"):

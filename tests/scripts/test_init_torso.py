@@ -12,8 +12,8 @@ from scripts import train_dqn, train_supervised
 
 SMALL = (
     "--game Pong --num-envs 2 --replay-capacity 400 --learning-starts 40 --update-period 20 "
-    "--batch-size 4 --hidden 16 --eval-episodes 0 --device cpu --quiet --checkpoint-every 400 "
-    "--log-every 400 --target-update-period 40"
+    "--batch-size 4 --hidden 16 --torso-width 1 --eval-episodes 0 --device cpu --quiet "
+    "--checkpoint-every 400 --log-every 400 --target-update-period 40"
 ).split()
 
 
