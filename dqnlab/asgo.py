@@ -16,6 +16,7 @@ from dqnlab.types import Array, Params, PyTree
 
 _LARGEST = 1024  # columns; the eigenvalues of more take too long
 _WARM_UP = 20  # steps in which each has a root of its own, since the estimates are young
+_CLIP = 0.5  # largest root mean square of a step of rate 1
 
 
 class AsgoState(NamedTuple):
@@ -34,6 +35,9 @@ def asgo(
 
     The rest are biases, and matrices of fewer than 16 columns (Q-values) or more than 1,024.
 
+    A layer's step is clipped in its root mean square (update clipping, arXiv:1804.04235, section
+    6): along a direction that was rare until now an old root goes up to 31 times too far.
+
     Args:
       epsilon: Adam's.
       dtype: type of the products with and of gradients, float32 or bfloat16; sums are float32.
@@ -41,7 +45,9 @@ def asgo(
     _keep_lapack_to_one_thread()
     parts = {
         "asgo": optax.chain(
-            scale_by_asgo(dtype=dtype), optax.scale_by_learning_rate(learning_rate)
+            scale_by_asgo(dtype=dtype),
+            optax.clip_by_block_rms(_CLIP),
+            optax.scale_by_learning_rate(learning_rate),
         ),
         "adam": optax.adam(learning_rate, eps=epsilon),
     }

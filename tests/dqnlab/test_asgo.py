@@ -60,6 +60,20 @@ def test_a_direction_of_small_gradients_is_walked_as_far_as_one_of_large_ones():
     np.testing.assert_allclose((along**2).mean(axis=0), 1.0, atol=0.25)  # 100 to 1 in gradients
 
 
+def test_a_gradient_in_a_new_direction_is_not_followed_too_far():
+    known, new = np.zeros((2, 64, 16), np.float32)
+    known[:, :8], new[:, 8:] = 1e-3, 1e-3  # no unit of the second eight was heard of before
+    params = {"w": jnp.zeros(known.shape)}
+    optimizer = optim.make("asgo", 1.0)
+    state = optimizer.init(params)
+    for gradient in [known] * 30 + [new]:
+        u, state = optimizer.update({"w": jnp.asarray(gradient)}, state, params)
+    assert 0 < np.abs(np.asarray(u["w"])[:, 8:]).min()
+    assert np.sqrt(np.mean(np.square(u["w"]))) <= 0.5 + 1e-3
+    whitened = steps(scale_by_asgo(), [known] * 30 + [new])[-1]
+    assert np.sqrt(np.mean(np.square(whitened))) > 1.0  # what it would be
+
+
 def test_bfloat16_products_change_steps_by_their_rounding_only():
     given = gradients(30, (64, 32))
     exact = steps(scale_by_asgo(damping=1e-2), given)
