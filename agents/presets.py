@@ -16,9 +16,10 @@ _LAPTOP = Settings(centre_frames=True, learning_rate_final=6.25e-5)
 
 # The parts that agents add to `laptop`.
 _PRIORITIZED: published.Parts = {"replay": "prioritized"}
-# Half of Nature's channels and units, and ASGO's steps: more frames an hour, and fewer of them to
-# learn. Measured with this agent only, so the others stay as they were.
+# Half of Nature's channels and units, ASGO's steps and twice the games: more frames an hour, and
+# fewer of them to learn. Measured with this agent only, so the others stay as they were.
 _NARROW: published.Parts = {
+    "num_envs": 16,
     "torso_width": 0.5,
     "hidden": 256,
     "optimizer": "asgo",

@@ -16,7 +16,7 @@ from dqnlab.types import Array, Params, PyTree
 
 _LARGEST = 1024  # columns; the eigenvalues of more take too long
 _WARM_UP = 20  # steps in which each has a root of its own, since the estimates are young
-_CLIP = 0.5  # largest root mean square of a step of rate 1
+_CLIP = 1.0  # largest root mean square of a step of rate 1
 
 
 class AsgoState(NamedTuple):

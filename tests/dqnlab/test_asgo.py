@@ -69,9 +69,9 @@ def test_a_gradient_in_a_new_direction_is_not_followed_too_far():
     for gradient in [known] * 30 + [new]:
         u, state = optimizer.update({"w": jnp.asarray(gradient)}, state, params)
     assert np.abs(np.asarray(u["w"])[:, 8:]).min() > 0
-    assert np.sqrt(np.mean(np.square(u["w"]))) <= 0.5 + 1e-3
+    assert np.sqrt(np.mean(np.square(u["w"]))) <= 1 + 1e-3
     whitened = steps(scale_by_asgo(), [known] * 30 + [new])[-1]
-    assert np.sqrt(np.mean(np.square(whitened))) > 1.0  # what it would be
+    assert np.sqrt(np.mean(np.square(whitened))) > 2  # what it would be
 
 
 def test_bfloat16_products_change_steps_by_their_rounding_only():
