@@ -66,7 +66,6 @@ _NONE_OR_ABOVE_ZERO = (
     "max_grad_norm",
     "huber_delta",
     "noisy_sigma",
-    "weight_averaging",
 )
 _CHOICES = {
     "torso": TORSOS,

@@ -27,7 +27,6 @@ class RunState(NamedTuple):
 
     train: TrainState
     target_params: Params
-    averaged: Params  # the weights averaged over training; () without settings.weight_averaging
     replay: PyTree
     stack: Array  # [N, *obs_shape, K]: what the agent sees now
     core: PyTree  # recurrent state of acting
@@ -117,7 +116,6 @@ def make(
         return RunState(
             train=train.init(params, net_state, optimizer),
             target_params=jax.tree.map(jnp.copy, params) if agent.has_target else (),
-            averaged=jax.tree.map(jnp.copy, params) if settings.weight_averaging else (),
             replay=replay.init(),
             stack=jnp.zeros((spec.num_envs, *spec.obs_shape, spec.stack), spec.obs_dtype),
             core=agent.core(spec.num_envs),
@@ -205,23 +203,11 @@ def make(
             return target_params
         return lax.cond(new.step % target_period == 0, lambda: new.params, lambda: target_params)
 
-    def next_average(new: TrainState, averaged: Params) -> Params:
-        # Polynomial-decay averaging, Shamir and Zhang 2013 (1212.1824), section 4: the t-th weights
-        # count about (t / T)^eta of the last ones.
-        if not settings.weight_averaging:
-            return averaged
-        calls = new.step // updates
-        share = (settings.weight_averaging + 1) / (settings.weight_averaging + calls)
-        return jax.tree.map(lambda mean, x: mean + share * (x - mean), averaged, new.params)
-
     def learn(state: RunState) -> RunState:
         key = jax.random.fold_in(jax.random.fold_in(state.key, 3), state.train.step)
         state = state._replace(replay=replay.begin(state.replay, key))
         state = lax.scan(learn_once, state, None, length=updates)[0]
-        return state._replace(
-            target_params=next_target(state.train, state.target_params),
-            averaged=next_average(state.train, state.averaged),
-        )
+        return state._replace(target_params=next_target(state.train, state.target_params))
 
     def is_due(rows: Any) -> Any:
         is_full_enough = (rows >= replay.min_rows) & (

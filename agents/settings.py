@@ -151,10 +151,6 @@ class Settings:
     smaller than this, steps are."""
     max_grad_norm: float | None = 10.0
     """Clip gradients to this global norm; None does not clip."""
-    weight_averaging: float | None = None
-    """Save and evaluate weights averaged over training, the later the more: eta of
-    polynomial-decay averaging (1212.1824), of mean age 1 / (eta + 2) of the training. None: the
-    last ones."""
     huber_delta: float | None = 1.0
     """TD errors beyond this count linearly (error clipping; kappa of quantile losses); None means
     squared error."""

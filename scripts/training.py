@@ -12,7 +12,8 @@ from agents import policy, registry, runner, saving
 from agents.runner import RunState
 from dqnlab import checkpoint, transfer
 from dqnlab.checkpoint import Segment
-from dqnlab.types import Env, Params, PyTree, UserError
+from dqnlab.train import TrainState
+from dqnlab.types import Env, UserError
 from scripts.options import Options
 
 
@@ -82,7 +83,7 @@ class Run:
         oldest = saving.oldest_row(ring, self.rows)
         start = max(self.saved_rows, oldest)
         small = jax.device_get(saving.small_part(self.state))
-        self._save_weights(small.averaged or small.train.params, small.train.net_state)
+        self._save_weights(small.train)
         checkpoint.save(
             self.dir / "checkpoints",
             self.agent_steps,
@@ -103,7 +104,7 @@ class Run:
                 path.unlink()
         self.saved_rows = self.rows
 
-    def _save_weights(self, params: Params, net_state: PyTree) -> None:
+    def _save_weights(self, train: TrainState) -> None:
         folder, steps = self.dir / "weights", self.agent_steps
         try:
             folder.mkdir(exist_ok=True)
@@ -112,7 +113,7 @@ class Run:
                 f"{folder}: {error.strerror}. Nothing is saved after the last checkpoint; was the "
                 "run's folder moved? --resume goes on where it is now"
             ) from error
-        learnt = (params, net_state, steps, self.spec)
+        learnt = (train.params, train.net_state, steps, self.spec)
         policy.save(folder / f"{steps:012d}.safetensors", *learnt)
         score = self.driver.tracker.mean()
         if score is not None and score > self.best_return:
@@ -161,9 +162,7 @@ class Run:
 
 
 def _with_torso(state: RunState, run_dir: str) -> RunState:
-    # The target network and the average start equal to the online one.
+    # The target network starts equal to the online one.
     params = transfer.with_torso(state.train.params, transfer.load_torso(run_dir), run_dir)
     target = jax.tree.map(jax.numpy.copy, params) if state.target_params else ()
-    averaged = jax.tree.map(jax.numpy.copy, params) if state.averaged else ()
-    train = state.train._replace(params=params)
-    return state._replace(train=train, target_params=target, averaged=averaged)
+    return state._replace(train=state.train._replace(params=params), target_params=target)

@@ -84,52 +84,6 @@ def test_one_update_equals_numpy(double):
             np.testing.assert_allclose(new_array, expected, atol=2e-6)
 
 
-def test_averaged_weights_are_those_of_every_launch_weighted_as_the_paper_does():
-    rng = np.random.default_rng(2)
-    batch = Transition(
-        s_tm1=rng.normal(size=(BATCH, 5, 1)).astype(np.float32),
-        a_tm1=rng.integers(0, 3, BATCH).astype(np.int32),
-        r_t=rng.normal(size=BATCH).astype(np.float32),
-        discount_t=np.full(BATCH, 0.9, np.float32),
-        s_t=rng.normal(size=(BATCH, 5, 1)).astype(np.float32),
-    )
-    eta, launches = 3, 5
-    found = {}
-    for averaging in (eta, None):
-        settings = Settings(
-            num_envs=8,  # two updates a launch
-            update_period=4,
-            hidden=7,
-            torso="mlp",
-            precision="float32",
-            weight_averaging=averaging,
-        )
-        agent = registry.make("dqn", settings, SPEC)
-        optimizer = optim.make("adam", 0.01, 0.02)
-        run = runner.make(agent, fixed_replay(batch), settings, SPEC, optimizer)
-        learn, states = jax.jit(run.learn), [run.init(0)]
-        for _ in range(launches):
-            states.append(learn(states[-1]))
-        found[averaging] = states
-
-    # 1212.1824, section 4: mean_t = (1 - (eta + 1) / (t + eta)) mean_(t-1) + ... w_t, summed up.
-    share = [(eta + 1) / (t + eta) for t in range(1, launches + 1)]
-    counts = [share[t] * np.prod([1 - s for s in share[t + 1 :]]) for t in range(launches)]
-    np.testing.assert_allclose(sum(counts), 1)
-    weights = [state.train.params for state in found[eta][1:]]
-    expected = jax.tree.map(
-        lambda *xs: sum(c * np.asarray(x) for c, x in zip(counts, xs, strict=True)), *weights
-    )
-    averaged = found[eta][-1].averaged
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), averaged, expected)
-    start = found[eta][0]
-    jax.tree.map(np.testing.assert_array_equal, start.averaged, start.train.params)
-
-    # What is learnt does not depend on it.
-    assert found[None][-1].averaged == ()
-    jax.tree.map(np.testing.assert_array_equal, found[eta][-1].train, found[None][-1].train)
-
-
 @pytest.mark.parametrize("copy_every", [2, 3])  # updates: with two a launch, at its end or within
 def test_the_target_is_copied_after_the_same_updates_however_many_a_launch_holds(copy_every):
     rng = np.random.default_rng(1)
