@@ -1,6 +1,7 @@
 """The figures: learning curves beside published ones, and performance profiles."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from scripts.runs import Group, Run
 _LINES = {"random": ":", "human": "-."}
 _AHEAD = "single seeds that are further"
 _MARKERS = "osD^vP"
+_LEGEND_CHARACTERS = 70  # of a legend's entry in a line: what fits beside its stroke in 6 inches
 _PROFILE_ENDS = (-1, 8)  # human-normalised; one game with a huge score must not squeeze the rest
 
 
@@ -81,7 +83,7 @@ def _add_legend(figure: Figure) -> None:
     fits = max(1, int(figure.get_figwidth() // 6))  # entries of 6 inches side by side
     figure.legend(
         [handles[text] for text in texts],
-        texts,
+        [textwrap.fill(text, _LEGEND_CHARACTERS) for text in texts],  # else the figure cuts it off
         loc="outside lower center",
         ncols=fits,
         frameon=False,

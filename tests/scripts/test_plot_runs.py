@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
 from agents import policy
@@ -131,6 +132,24 @@ def test_each_game_has_a_panel_and_settings_that_differ_are_in_the_legend(tmp_pa
     )
     assert [axes.get_title().split()[0] for axes in figure.axes] == ["Pong", "Breakout"]
     assert set(lines(figure.axes[0])) >= {"dqn (n_step=3): 1 seed", "dqn (n_step=1): 1 seed"}
+
+
+def test_a_long_label_is_whole_within_the_figure(tmp_path: Path):
+    # As with a change of preset: many settings differ, three are named.
+    one = {"num_envs": 16, "learning_rate_final": 2.5e-5, "learning_rate_decay_steps": 500_000}
+    other = {"num_envs": 8, "learning_rate_final": 5e-5, "learning_rate_decay_steps": 900_000}
+    paths = (
+        make_run(tmp_path / "a", **one),
+        make_run(tmp_path / "b", optimizer_epsilon=1e-5, **other),
+    )
+    figure = draw(*paths, baselines=("dopamine:DQN",))
+    FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    texts = [" ".join(text.get_text().split()) for text in legend.get_texts()]
+    labels = [each.label for each in runs.group([runs.load(path, METRIC) for path in paths])]
+    assert all(any(text.startswith(label) for text in texts) for label in labels)
 
 
 def test_what_is_compared_on_a_game_comes_first_in_its_label(tmp_path: Path):
