@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from agents.settings import Settings
+from dqnlab import native
 from dqnlab.layers.noisy import NoisyLinear
 from dqnlab.nets import MLP, ImpalaTorso, NatureTorso, QHead
 from dqnlab.nets.layer_norm import LayerNormMLP, LayerNormNature
@@ -101,9 +102,9 @@ def compute_type(precision: str) -> jnp.dtype:
 
 
 def _multiplies_bfloat16() -> bool:
-    if jax.devices()[0].platform != "cpu":
+    if jax.devices()[0].platform != "cpu" or native.has(jnp.bfloat16):
         return True
-    try:
+    try:  # XLA's own products are faster with matrix units only
         return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
         return False

@@ -108,7 +108,8 @@ class Settings:
     """... and made brighter or darker at random, by this standard deviation; 0: not."""
     precision: str = "auto"
     """Compute type of the network, float32 or bfloat16; parameters and TD targets stay float32.
-    auto: bfloat16 where the machine multiplies it faster (GPUs, CPUs with AMX), else float32."""
+    auto: bfloat16 where the machine multiplies it faster (GPUs, CPUs with AMX, with AVX512_BF16 and
+    a C++ compiler), else float32."""
     replay: str = "uniform"
     """uniform or prioritized transitions; sequence or prioritized_sequence, what r2d2 learns from;
     rollout, what pqn learns from."""

@@ -93,7 +93,7 @@ def scale_by_asgo(
 
         def moments(v: Array, g: Array) -> Array:
             rows = _rows(g)
-            return b2 * v + (1 - b2) / rows.shape[0] * dense.gram(cast(rows, dtype), rows)
+            return b2 * v + (1 - b2) / rows.shape[0] * dense.gram(rows, dtype)
 
         covariance = jax.tree.map(moments, state.covariance, updates)
         root = lax.cond(

@@ -47,19 +47,24 @@ def product(x: Array, w: Array) -> Array:
     """x [B, D] of the compute type, w float32 [D, N] -> float32 [B, N]; rounds w to that type."""
     if not _is_served(x, w):
         return _product(x, w)
-    y: Array = lax.platform_dependent(x, w, cpu=_amx_product, default=_product)
+    y: Array = lax.platform_dependent(x, w, cpu=_native_product, default=_product)
     return y
 
 
-def gram(x: Array, w: Array) -> Array:
-    """x^T w: x [D, M] of the compute type, w float32 [D, N] -> float32 [M, N]; rounds w to it."""
+def gram(x: Array, dtype: jnp.dtype) -> Array:
+    """x^T x of x float32 [D, N], rounded to the compute type -> float32 [N, N]. No gradient."""
 
-    def plain(x: Array, w: Array) -> Array:
-        return _dot(x, cast(w, x.dtype), 0, 0)
+    def plain(x: Array) -> Array:
+        rounded = cast(x, dtype)
+        return _dot(rounded, rounded, 0, 0)
 
-    if not _is_served(x, w):
-        return plain(x, w)
-    y: Array = lax.platform_dependent(x, w, cpu=_amx_weight_gradient, default=plain)
+    def by_kernel(x: Array) -> Array:
+        y: Array = native.call("dense_gram", jax.ShapeDtypeStruct((x.shape[1],) * 2, x.dtype), x)
+        return y
+
+    if dtype != jnp.bfloat16 or x.shape[1] % 32 or not native.has(dtype):
+        return plain(x)
+    y: Array = lax.platform_dependent(x, cpu=by_kernel, default=plain)
     return y
 
 
@@ -97,17 +102,17 @@ def _dot(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
 
 
 @jax.custom_vjp
-def _amx_product(x: Array, w: Array) -> Array:
+def _native_product(x: Array, w: Array) -> Array:
     return _call("forward", (x.shape[0], w.shape[1]), x, w)
 
 
 @jax.custom_vjp
-def _amx_input_gradient(g: Array, w: Array) -> Array:
+def _native_input_gradient(g: Array, w: Array) -> Array:
     return cast(_call("input_gradient", (g.shape[0], w.shape[0]), g, w), jnp.bfloat16)
 
 
 @jax.custom_vjp
-def _amx_weight_gradient(x: Array, g: Array) -> Array:
+def _native_weight_gradient(x: Array, g: Array) -> Array:
     return _call("weight_gradient", (x.shape[1], g.shape[1]), x, g)
 
 
@@ -121,15 +126,15 @@ def _keep(f: Callable[[Array, Array], Array]) -> Callable[..., tuple[Array, tupl
     return lambda a, b: (f(a, b), (a, b))
 
 
-_amx_product.defvjp(
-    _keep(_amx_product),
-    lambda saved, g: (_amx_input_gradient(g, saved[1]), _amx_weight_gradient(saved[0], g)),
+_native_product.defvjp(
+    _keep(_native_product),
+    lambda saved, g: (_native_input_gradient(g, saved[1]), _native_weight_gradient(saved[0], g)),
 )
-_amx_input_gradient.defvjp(
-    _keep(_amx_input_gradient),
-    lambda saved, h: (_amx_product(h, saved[1]), _amx_weight_gradient(h, saved[0])),
+_native_input_gradient.defvjp(
+    _keep(_native_input_gradient),
+    lambda saved, h: (_native_product(h, saved[1]), _native_weight_gradient(h, saved[0])),
 )
-_amx_weight_gradient.defvjp(
-    _keep(_amx_weight_gradient),
-    lambda saved, h: (_amx_input_gradient(saved[1], h), _amx_product(saved[0], h)),
+_native_weight_gradient.defvjp(
+    _keep(_native_weight_gradient),
+    lambda saved, h: (_native_input_gradient(saved[1], h), _native_product(saved[0], h)),
 )

@@ -1,9 +1,9 @@
 """The layers' kernels in C++, compiled for this machine when they are first needed.
 
 XLA:CPU takes a convolution's products apart into passes over memory; these read the operands where
-they lie: `amx.cc` in bfloat16 on the matrix units of x86 CPUs that have them, `simd.cc` in float32
-with any CPU's vectors. They need a C++ compiler. Where it is missing, or DQNLAB_NATIVE=0 is set,
-the layers' own JAX code does the work.
+they lie: `bfloat16.cc` on x86 CPUs that multiply bfloat16, on matrix units (AMX) or in vectors
+(AVX512_BF16: AMD's since Zen 4), `simd.cc` in float32 with any CPU's vectors. They need a C++
+compiler. Where it is missing, or DQNLAB_NATIVE=0 is set, the layers' own JAX code does the work.
 """
 
 import ctypes
@@ -32,18 +32,18 @@ class _Library(NamedTuple):
     targets: tuple[str, ...]  # what XLA may call
 
 
+_VECTORS = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")
+_MATRICES = ("amx_tile", "amx_bf16")
+
 _LIBRARIES = {
     "bfloat16": _Library(
-        "amx.cc",
-        (
-            *("-mamx-tile", "-mamx-bf16", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"),
-            "-mavx512bf16",
-        ),
-        frozenset("amx_tile amx_bf16 avx512f avx512bw avx512dq avx512vl avx512_bf16".split()),
+        "bfloat16.cc",
+        tuple(f"-m{name.replace('_', '')}" for name in _VECTORS),
+        frozenset(_VECTORS),
         (
             *("conv_bfloat16_forward", "conv_bfloat16_input_gradient"),
             *("conv_bfloat16_weight_gradient", "dense_forward", "dense_input_gradient"),
-            *("dense_weight_gradient", "pool_forward", "pool_gradient"),
+            *("dense_weight_gradient", "dense_gram", "pool_forward", "pool_gradient"),
             *("layer_norm_forward", "layer_norm_gradient"),
         ),
     ),
@@ -84,7 +84,7 @@ def missing(dtype: str) -> str | None:
     if os.environ.get("DQNLAB_NATIVE") == "0":
         return "DQNLAB_NATIVE other than 0"
     if not _cpu_features() >= library.features:
-        return "a CPU with AMX"
+        return "a CPU with AVX512_BF16 or AMX"
     compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
     if compiler is None:
         return "a C++ compiler (c++, g++ or clang++)"
@@ -103,6 +103,8 @@ def missing(dtype: str) -> str | None:
 def _compiled(compiler: str, library: _Library) -> Path:
     """The file, from the user's own cache if it is there (whoever can write there runs code)."""
     flags = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", *library.flags)
+    if library.features and _cpu_features() >= set(_MATRICES):
+        flags += ("-mamx-tile", "-mamx-bf16")
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60)
     headers = sorted(_FOLDER.glob("*.h"))
     sources = [path.read_bytes() for path in (*headers, _FOLDER / library.source)]

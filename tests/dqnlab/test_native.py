@@ -125,7 +125,7 @@ def test_products_and_gradients_are_exact(shape):
     x = _integers(rng, (batch, depth), jnp.bfloat16)
     w = _integers(rng, (depth, columns), jnp.float32)
     g = _integers(rng, (batch, columns), jnp.float32, largest=2)
-    y, gradients = jax.vjp(dense._amx_product, x, w)
+    y, gradients = jax.vjp(dense._native_product, x, w)
     x, (dx, dw) = np.asarray(x, np.float32), gradients(g)
     np.testing.assert_array_equal(y, x @ w)
     np.testing.assert_array_equal(dx, (np.asarray(g) @ np.asarray(w).T).astype(jnp.bfloat16))
@@ -188,7 +188,7 @@ def test_second_derivatives_of_a_product():
 
         return jax.grad(of_gradients, argnums=(0, 1))(x, w)
 
-    actual = penalty(dense._amx_product, jnp.bfloat16)
+    actual = penalty(dense._native_product, jnp.bfloat16)
     expected = penalty(jnp.dot, jnp.float32)
     for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=3e-2 * float(jnp.abs(b).max()))
@@ -204,7 +204,7 @@ def test_scan_and_vmap_equal_a_plain_loop():
     def loss(w, v, x):
         y = conv2d(x, w, 1, "SAME", "native", jnp.bfloat16)
         y = _native_max_pool(y.astype(jnp.bfloat16)).reshape(-1, 32)
-        return dense._amx_product(y, v).sum()
+        return dense._native_product(y, v).sum()
 
     grad = jax.grad(loss, argnums=(0, 1, 2))
     looped = [grad(*(a[i] for a in (w, v, x))) for i in range(3)]
@@ -342,10 +342,10 @@ def test_without_the_kernels_the_same_nets_run(tmp_path):
     digest, missing = _digest(DQNLAB_NATIVE="0")
     assert missing == "DQNLAB_NATIVE other than 0"
     broken = tmp_path / "c++"
-    broken.write_text("#!/bin/sh\necho 'amx.cc:1: error: no such compiler' >&2; exit 1\n")
+    broken.write_text("#!/bin/sh\necho 'bfloat16.cc:1: error: no such compiler' >&2; exit 1\n")
     broken.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    expected = "a C++ compiler that takes amx.cc (amx.cc:1: error: no such compiler)"
+    expected = "a C++ compiler that takes bfloat16.cc (bfloat16.cc:1: error: no such compiler)"
     assert _digest(PATH=path, XDG_CACHE_HOME=str(tmp_path)) == (digest, expected)
 
 

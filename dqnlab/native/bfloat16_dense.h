@@ -2,23 +2,26 @@
 
 #pragma once
 
-#include <vector>
-
-#include "amx_tiles.h"
+#include "bfloat16_tiles.h"
 
 namespace dqnlab {
 
-// y [B, N] = x [B, D] w [D, N]: each task reads some whole rows of w, once; then sums are added.
+// y [B, N] = x [B, D] w [D, N]: each task reads some whole rows of w, once for each part of a large
+// batch; then sums are added.
 inline void DenseForward(ffi::ThreadPool& pool, int64_t batch, int64_t depth, int64_t n,
                          const bf16* x, const float* w, float* y) {
-  constexpr int64_t kTaskDepth = 8 * kDepth;
-  const int64_t tasks = CeilDiv(depth, kTaskDepth), columns = n / kRows;
-  const int64_t m = TileRows(batch);
+  constexpr int64_t kTaskDepth = 8 * kDepth, kTaskBatch = 16 * kRows;
+  const int64_t parts = CeilDiv(depth, kTaskDepth), columns = n / kRows;
+  const int64_t part_size = GroupSize(batch, kTaskBatch);
+  const int64_t m = TileRows(part_size);
   std::vector<int64_t> offsets;
   for (int64_t k = 0; k < kTaskDepth; k += kDepth) offsets.push_back(k);
-  float* sums = Scratch<float>(kResult, tasks * batch * n);
-  Parallel(pool, tasks, [&](int64_t task) {
-    const int64_t begin = task * kTaskDepth, end = std::min(begin + kTaskDepth, depth);
+  const auto steps = StepsOf(offsets, columns);
+  float* sums = parts == 1 ? y : Scratch<float>(kResult, parts * batch * n);
+  Parallel(pool, parts * CeilDiv(batch, part_size), [&](int64_t task) {
+    const int64_t part = task % parts, first = task / parts * part_size;
+    const int64_t last = std::min(first + part_size, batch);
+    const int64_t begin = part * kTaskDepth, end = std::min(begin + kTaskDepth, depth);
     bf16* packed = Scratch<bf16>(kWeights, (end - begin) * n);
     for (int64_t k = begin; k < end; k += 2) {
       bf16* to = packed + (k - begin) / kDepth * columns * kTile + (k - begin) % kDepth * kRows;
@@ -27,23 +30,23 @@ inline void DenseForward(ffi::ThreadPool& pool, int64_t batch, int64_t depth, in
         _mm512_storeu_si512(to + column * kTile, Pairs(Load(from), Load(from + n)));
       }
     }
-    const Product product = {packed, offsets.data(), (end - begin) / kDepth, columns,
-                             depth * int64_t(sizeof(bf16)), n * int64_t(sizeof(float))};
+    const Product product = {packed, steps.data(), (end - begin) / kDepth, kTile,
+                             depth * int64_t(sizeof(bf16)), kBytes, n * int64_t(sizeof(float))};
     const Tiles tiles(m);
-    for (int64_t b = 0; b < batch; b += 2 * m) {
+    for (int64_t b = first; b < last; b += 2 * m) {
       const int64_t b0 = std::min(b, batch - m), b1 = std::min(b + m, batch - m);
-      float *c0 = sums + (task * batch + b0) * n, *c1 = sums + (task * batch + b1) * n;
+      float *c0 = sums + (part * batch + b0) * n, *c1 = sums + (part * batch + b1) * n;
       const bf16 *a0 = x + b0 * depth + begin, *a1 = x + b1 * depth + begin;
       for (int64_t column = 0; column < columns; column += 2) {
-        Multiply(product, a0, a1, column, c0 + column * kRows, c1 + column * kRows,
-                 c0 + (column + 1) * kRows, c1 + (column + 1) * kRows);
+        tiles.Multiply(product, a0, a1, column, c0 + column * kRows, c1 + column * kRows,
+                       c0 + (column + 1) * kRows, c1 + (column + 1) * kRows);
       }
     }
   });
-  for (int64_t i = 0; i < batch * n; i += 16) {
+  for (int64_t i = 0; parts > 1 && i < batch * n; i += 16) {
     __m512 sum = _mm512_loadu_ps(sums + i);
-    for (int64_t task = 1; task < tasks; ++task) {
-      sum = _mm512_add_ps(sum, _mm512_loadu_ps(sums + task * batch * n + i));
+    for (int64_t part = 1; part < parts; ++part) {
+      sum = _mm512_add_ps(sum, _mm512_loadu_ps(sums + part * batch * n + i));
     }
     _mm512_storeu_ps(y + i, sum);
   }
@@ -68,8 +71,9 @@ inline void DenseInputGradient(ffi::ThreadPool& pool, int64_t batch, int64_t dep
       for (int e = 0; e < kRows; ++e) _mm512_storeu_si512(packed + at + e * kDepth, r[e]);
     }
   }
-  const Product product = {packed, offsets.data(), int64_t(offsets.size()), columns,
-                           n * int64_t(sizeof(bf16)), kBytes};
+  const auto steps = StepsOf(offsets, columns);
+  const Product product = {packed, steps.data(), int64_t(steps.size()), kTile,
+                           n * int64_t(sizeof(bf16)), kBytes, kBytes};
   Parallel(pool, CeilDiv(depth, 2 * kRows), [&](int64_t task) {
     const int64_t d0 = task * 2 * kRows, d1 = std::min(d0 + kRows, depth - kRows);
     bf16* rows = Scratch<bf16>(kImage, 2 * kRows * n);
@@ -78,7 +82,7 @@ inline void DenseInputGradient(ffi::ThreadPool& pool, int64_t batch, int64_t dep
     const Tiles tiles(kRows);
     for (int64_t column = 0; column < columns; ++column) {
       alignas(64) float c[2][kRows][kRows];
-      Multiply(product, rows, rows + kRows * n, column, c[0][0], c[1][0], nullptr, nullptr);
+      tiles.Multiply(product, rows, rows + kRows * n, column, c[0][0], c[1][0], nullptr, nullptr);
       for (int part = 0; part < 2; ++part) {
         __m512i r[16];
         for (int e = 0; e < kRows; ++e) r[e] = _mm512_load_si512(c[part][e]);
@@ -107,7 +111,8 @@ inline void DenseWeightGradient(ffi::ThreadPool& pool, int64_t batch, int64_t de
   }
   std::vector<int64_t> offsets;
   for (int64_t block = 0; block < blocks; ++block) offsets.push_back(block * kTile);
-  const Product product = {pairs, offsets.data(), blocks, columns, kBytes,
+  const auto steps = StepsOf(offsets, columns);
+  const Product product = {pairs, steps.data(), blocks, kTile, kBytes, kBytes,
                            n * int64_t(sizeof(float))};
   Parallel(pool, CeilDiv(depth, 2 * kRows), [&](int64_t task) {
     const int64_t d0 = task * 2 * kRows, d1 = std::min(d0 + kRows, depth - kRows);
@@ -121,10 +126,56 @@ inline void DenseWeightGradient(ffi::ThreadPool& pool, int64_t batch, int64_t de
     for (int64_t column = 0; column < columns; column += 2) {
       float *c0 = dw + d0 * n + column * kRows, *c1 = dw + d1 * n + column * kRows;
       const bool is_pair = column + 1 < columns;
-      Multiply(product, turned, turned + blocks * kTile, column, c0, c1,
+      tiles.Multiply(product, turned, turned + blocks * kTile, column, c0, c1,
                is_pair ? c0 + kRows : nullptr, is_pair ? c1 + kRows : nullptr);
     }
   });
+}
+
+// y [N, N] = x^T x of x [B, N]: what is right of the diagonal is computed, and copied to the left.
+inline void DenseGram(ffi::ThreadPool& pool, int64_t batch, int64_t n, const float* x, float* y) {
+  const int64_t blocks = CeilDiv(batch, kDepth), columns = n / kRows;
+  bf16* pairs = Scratch<bf16>(kPairs, blocks * n * kDepth);   // [columns, blocks, 16, 16, 2]
+  bf16* turned = Scratch<bf16>(kTurned, blocks * n * kDepth);  // the same, tiles turned round
+  Parallel(pool, columns, [&](int64_t column) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      __m512i r[16];
+      const int64_t at = (column * blocks + block) * kTile;
+      for (int64_t i = 0; i < kRows; ++i) {
+        const int64_t b = block * kDepth + 2 * i;
+        const float* from = x + b * n + column * kRows;
+        r[i] = Pairs(b < batch ? Load(from) : Zero(), b + 1 < batch ? Load(from + n) : Zero());
+        _mm512_storeu_si512(pairs + at + i * kDepth, r[i]);
+      }
+      Transpose(r);
+      for (int i = 0; i < kRows; ++i) _mm512_storeu_si512(turned + at + i * kDepth, r[i]);
+    }
+  });
+  std::vector<Product::Step> steps;
+  for (int64_t block = 0; block < blocks; ++block) steps.push_back({block * kTile, block * kTile});
+  const Product product = {pairs, steps.data(), blocks, blocks * kTile, kBytes, kBytes,
+                           n * int64_t(sizeof(float))};
+  Parallel(pool, columns / 2, [&](int64_t pair) {
+    const Tiles tiles(kRows);
+    const bf16* a = turned + 2 * pair * blocks * kTile;
+    for (int64_t column = 2 * pair; column < columns; column += 2) {
+      float* c0 = y + 2 * pair * kRows * n + column * kRows;
+      float* c1 = c0 + kRows * n;
+      tiles.Multiply(product, a, a + blocks * kTile, column, c0, c1, c0 + kRows, c1 + kRows);
+    }
+  });
+  for (int64_t row = 0; row < columns; ++row) {
+    for (int64_t column = 0; column < row; ++column) {
+      __m512i r[16];
+      for (int i = 0; i < kRows; ++i) {
+        r[i] = _mm512_loadu_si512(y + (column * kRows + i) * n + row * kRows);
+      }
+      Transpose(r);
+      for (int i = 0; i < kRows; ++i) {
+        _mm512_storeu_si512(y + (row * kRows + i) * n + column * kRows, r[i]);
+      }
+    }
+  }
 }
 
 }  // namespace dqnlab

@@ -10,27 +10,26 @@
 #pragma once
 
 #include <utility>
-#include <vector>
 
-#include "amx_tiles.h"
+#include "bfloat16_tiles.h"
 
 namespace dqnlab {
 
 // All columns of a picture: pixel (y, x) of height * width has its A at
 // a + y * row + x * a_stride; its C at place(y, n) + x * c_stride.
 template <typename Place>
-void MultiplyPixels(const Product& p, const bf16* a, int64_t row, int64_t height, int64_t width,
+void MultiplyPixels(const Product& p, int64_t columns, const bf16* a, int64_t row, int64_t height, int64_t width,
                     const Place& place) {
   const int64_t m = TileRows(width), across = CeilDiv(width, m), units = height * across;
   const int64_t a_step = p.a_stride / sizeof(bf16), c_step = p.c_stride / sizeof(float);
   const Tiles tiles(m);
-  for (int64_t n = 0; n < p.columns; n += 2) {
+  for (int64_t n = 0; n < columns; n += 2) {
     for (int64_t u = 0; u < units; u += 2) {
       const int64_t v = std::min(u + 1, units - 1);  // an odd one out is computed twice
       const int64_t y0 = u / across, x0 = std::min(u % across * m, width - m);
       const int64_t y1 = v / across, x1 = std::min(v % across * m, width - m);
-      const bool is_pair = n + 1 < p.columns;
-      Multiply(p, a + y0 * row + x0 * a_step, a + y1 * row + x1 * a_step, n,
+      const bool is_pair = n + 1 < columns;
+      tiles.Multiply(p, a + y0 * row + x0 * a_step, a + y1 * row + x1 * a_step, n,
                place(y0, n) + x0 * c_step, place(y1, n) + x1 * c_step,
                is_pair ? place(y0, n + 1) + x0 * c_step : nullptr,
                is_pair ? place(y1, n + 1) + x1 * c_step : nullptr);
@@ -60,8 +59,10 @@ void ConvForward(ffi::ThreadPool& pool, const Shape& s, const T* x, const float*
     }
   }
   const int64_t size = s.hx * s.wx * s.c, padded_size = s.h() * s.w() * s.c;
-  const Product product = {packed, offsets.data(), int64_t(offsets.size()), columns,
-                           s.s * s.c * int64_t(sizeof(bf16)), s.n * int64_t(sizeof(float))};
+  const auto steps = StepsOf(offsets, columns);
+  const Product product = {packed, steps.data(), int64_t(steps.size()), kTile,
+                           s.s * s.c * int64_t(sizeof(bf16)), kBytes,
+                           s.n * int64_t(sizeof(float))};
   const bool is_ready = std::is_same_v<T, bf16> && !s.IsPadded() && run % kDepth == 0;
   Parallel(pool, s.b, [&](int64_t b) {
     const bf16* image = reinterpret_cast<const bf16*>(x) + b * size;
@@ -75,7 +76,7 @@ void ConvForward(ffi::ThreadPool& pool, const Shape& s, const T* x, const float*
       image = copy;
     }
     float* out = y + b * s.ho * s.wo * s.n;
-    MultiplyPixels(product, image, s.s * s.w() * s.c, s.ho, s.wo,
+    MultiplyPixels(product, columns, image, s.s * s.w() * s.c, s.ho, s.wo,
                    [&](int64_t y, int64_t n) { return out + y * s.wo * s.n + n * kRows; });
   });
 }
@@ -115,8 +116,10 @@ inline void ConvInputGradient(ffi::ThreadPool& pool, const Shape& s, const float
       }
     }
   }
-  const Product product = {packed, offsets.data(), int64_t(offsets.size()), columns,
-                           s.n * int64_t(sizeof(bf16)), s.s * s.c * int64_t(sizeof(float))};
+  const auto steps = StepsOf(offsets, columns);
+  const Product product = {packed, steps.data(), int64_t(steps.size()), kTile,
+                           s.n * int64_t(sizeof(bf16)), kBytes,
+                           s.s * s.c * int64_t(sizeof(float))};
   const int64_t size = s.hx * s.wx * s.c;
   Parallel(pool, s.b, [&](int64_t b) {
     bf16* padded = Scratch<bf16>(kImage, hg * wg * s.n);
@@ -126,7 +129,7 @@ inline void ConvInputGradient(ffi::ThreadPool& pool, const Shape& s, const float
               padded + ((y + th - 1) * wg + tw - 1) * s.n);
     }
     float* out = Scratch<float>(kResult, s.h() * s.w() * s.c);
-    MultiplyPixels(product, padded, wg * s.n, s.ho + th - 1, s.wo + tw - 1,
+    MultiplyPixels(product, columns, padded, wg * s.n, s.ho + th - 1, s.wo + tw - 1,
                    [&](int64_t y, int64_t n) {
                      const auto [dy, dx] = pixel(n);
                      return out + ((y * s.s + dy) * s.w() + dx) * s.c + n % per_pixel * kRows;
@@ -171,6 +174,13 @@ void ConvWeightGradient(ffi::ThreadPool& pool, const Shape& s, const T* x, const
       }
     }
   });
+  std::vector<Product::Step> steps;
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t corner = (p / s.wo * s.w() + p % s.wo) * s.s * s.c;
+      steps.push_back({(p * blocks + block) * s.n * kDepth, 2 * corner + block * kRows * pitch});
+    }
+  }
   // C [N, 16 numbers of a row of the kernel], four tiles at a time.
   const int64_t run = s.kw * s.c, in_run = CeilDiv(run, kRows), columns = s.n / kRows;
   const int64_t run_tasks = CeilDiv(in_run, 2), column_tasks = CeilDiv(columns, 2);
@@ -179,37 +189,15 @@ void ConvWeightGradient(ffi::ThreadPool& pool, const Shape& s, const T* x, const
     const int64_t k0 = task / column_tasks % run_tasks * 2, k1 = std::min(k0 + 1, in_run - 1);
     const int64_t n0 = task % column_tasks * 2, n1 = std::min(n0 + 1, columns - 1);
     alignas(64) float c[4][kRows][kRows];
-    {
-      const Tiles tiles(kRows);
-      _tile_zero(0);
-      _tile_zero(1);
-      _tile_zero(2);
-      _tile_zero(3);
-      const bf16* a = turned;
-      for (int64_t y = 0; y < s.ho; ++y) {
-        for (int64_t xx = 0; xx < s.wo; ++xx) {
-          const bf16* b = pairs + 2 * ((y * s.s + i) * s.w() + xx * s.s) * s.c;
-          for (int64_t block = 0; block < blocks; ++block) {
-            _tile_loadd(4, a + n0 * kTile, kBytes);
-            _tile_loadd(5, a + n1 * kTile, kBytes);
-            _tile_loadd(6, b + k0 * kDepth, pitch * sizeof(bf16));
-            _tile_loadd(7, b + k1 * kDepth, pitch * sizeof(bf16));
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_dpbf16ps(1, 5, 6);
-            _tile_dpbf16ps(2, 4, 7);
-            _tile_dpbf16ps(3, 5, 7);
-            a += s.n * kDepth;
-            b += kRows * pitch;
-          }
-        }
-      }
-      _tile_stored(0, c[0], kBytes);
-      _tile_stored(1, c[1], kBytes);
-      _tile_stored(2, c[2], kBytes);
-      _tile_stored(3, c[3], kBytes);
-    }
+    const Product product = {pairs + 2 * i * s.w() * s.c, steps.data(), int64_t(steps.size()), kDepth,
+                       kBytes, pitch * int64_t(sizeof(bf16)), kBytes};
+    const Tiles tiles(kRows);
+    const int64_t other = n1 > n0 ? 1 : 0;  // an odd one out goes to its own place twice
+    tiles.Multiply(product, turned + n0 * kTile, turned + n1 * kTile, k0, c[0][0], c[other][0],
+                   k1 > k0 ? c[2][0] : nullptr, c[2 + other][0]);
     for (int part = 0; part < 4; ++part) {
       const int64_t n = part % 2 ? n1 : n0, k = part / 2 ? k1 : k0;
+      if ((part % 2 && n1 == n0) || (part / 2 && k1 == k0)) continue;
       __m512i r[16];
       for (int e = 0; e < kRows; ++e) r[e] = _mm512_load_si512(c[part][e]);
       Transpose(r);

@@ -1,13 +1,13 @@
-// What XLA calls for layers in bfloat16 on x86 CPUs with matrix units. Sums are taken in the same
-// order whatever the number of threads.
+// What XLA calls for layers in bfloat16 on x86 CPUs that multiply it: with matrix units (AMX) or
+// with vectors (AVX512_BF16). Sums are taken in the same order whatever the number of threads.
 
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "amx_conv.h"
-#include "amx_dense.h"
-#include "amx_layer_norm.h"
-#include "amx_pool.h"
+#include "bfloat16_conv.h"
+#include "bfloat16_dense.h"
+#include "bfloat16_layer_norm.h"
+#include "bfloat16_pool.h"
 
 namespace {
 
@@ -71,6 +71,11 @@ ffi::Error CallDenseWeightGradient(ffi::ThreadPool pool, BF16 x, F32 g, Result d
   return ffi::Error::Success();
 }
 
+ffi::Error CallDenseGram(ffi::ThreadPool pool, F32 x, Result y) {
+  DenseGram(pool, x.dimensions()[0], x.dimensions()[1], x.typed_data(), y->typed_data());
+  return ffi::Error::Success();
+}
+
 ffi::Error CallPoolForward(ffi::ThreadPool pool, BF16 x, ffi::ResultBuffer<ffi::BF16> y,
                            ffi::ResultBuffer<ffi::U8> place) {
   const Sides from = x.dimensions(), to = y->dimensions();
@@ -110,8 +115,12 @@ ffi::Error CallLayerNormGradient(ffi::ThreadPool pool, F32 x, F32 scale, F32 off
 
 // Linux gives a process its tiles on demand only.
 extern "C" bool dqnlab_request_tiles() {
+#if defined(__AMX_BF16__)
   constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return true;
+#endif
 }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_conv_bfloat16_forward, CallConvForward,
@@ -126,6 +135,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_dense_input_gradient, CallDenseInputGradien
                               Call().Arg<F32>().Arg<F32>().Ret<F32>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_dense_weight_gradient, CallDenseWeightGradient,
                               Call().Arg<BF16>().Arg<F32>().Ret<F32>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_dense_gram, CallDenseGram, Call().Arg<F32>().Ret<F32>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_pool_forward, CallPoolForward,
                               Call().Arg<BF16>().Ret<BF16>().Ret<ffi::Buffer<ffi::U8>>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(dqnlab_pool_gradient, CallPoolGradient,

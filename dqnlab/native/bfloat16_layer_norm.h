@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "amx_tiles.h"
+#include "bfloat16_tiles.h"
 
 namespace dqnlab {
 

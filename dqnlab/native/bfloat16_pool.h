@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "amx_tiles.h"
+#include "bfloat16_tiles.h"
 
 namespace dqnlab {
 
