@@ -16,8 +16,8 @@ from dqnlab.types import Array
 class NormalizedReLU(hk.Module):
     """ReLU of `hk.LayerNorm` over the last axis: its parameters (scale, offset) and names.
 
-    Statistics in float32, for bfloat16 has 8 bits; `dtype` is the output's. On x86 CPUs with AMX a
-    bfloat16 output has first derivatives only.
+    Statistics in float32, for bfloat16 has 8 bits; `dtype` is the output's. Where `dqnlab.native`
+    has kernels for it a bfloat16 output has first derivatives only.
     """
 
     def __init__(self, dtype: jnp.dtype, epsilon: float = 1e-6, name: str = "layer_norm"):

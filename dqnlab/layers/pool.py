@@ -12,8 +12,8 @@ def max_pool(x: Array) -> Array:
     """Windows of 3 x 3 with stride 2 and padding "SAME": [B, H, W, C] -> [B, H', W', C].
 
     H' = ceil(H/2), W' = ceil(W/2). Output and gradient are those of `hk.max_pool`, whose gradient
-    is a scalar loop on CPU. Of several gradients to one pixel bfloat16 rounds the sum once on x86
-    CPUs with AMX, elsewhere each addition.
+    is a scalar loop on CPU. Of several gradients to one pixel bfloat16 rounds the sum once where
+    `dqnlab.native` has it, elsewhere each addition.
     """
     is_served = x.dtype == jnp.bfloat16 and x.shape[3] % 16 == 0 and isinstance(x.shape[0], int)
     if not (is_served and native.has(jnp.bfloat16)):

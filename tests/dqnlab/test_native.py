@@ -21,7 +21,7 @@ needs = {
     name: pytest.mark.skipif(not native.has(name), reason=f"lacks {native.missing(name)}")
     for name in ("float32", "bfloat16")
 }
-needs_amx = needs["bfloat16"]
+needs_bfloat16 = needs["bfloat16"]
 each_dtype = pytest.mark.parametrize("dtype", [pytest.param(n, marks=needs[n]) for n in needs])
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,7 +115,7 @@ def test_filtering_in_tiles_rounds_little_more_than_plain_sums(size, kernel, str
         np.testing.assert_allclose(actual, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
 
 
-@needs_amx
+@needs_bfloat16
 @pytest.mark.parametrize(
     "shape", [(32, 3136, 512), (7, 64, 32), (70, 288, 96), (1, 32, 32), (0, 32, 32)]
 )
@@ -132,7 +132,15 @@ def test_products_and_gradients_are_exact(shape):
     np.testing.assert_array_equal(dw, x.T @ g)
 
 
-@needs_amx
+@needs_bfloat16
+@pytest.mark.parametrize("shape", [(1568, 256), (70, 96), (1, 32), (0, 32)])
+def test_gram_matrices_are_exact(shape):
+    x = _integers(np.random.default_rng(0), shape, jnp.float32)
+    y = jax.jit(lambda x: dense.gram(x, jnp.bfloat16))(x)
+    np.testing.assert_array_equal(y, np.asarray(x).T @ np.asarray(x))
+
+
+@needs_bfloat16
 def test_numbers_are_rounded_to_nearest_even_and_sums_are_float32():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(9, 20, 20, 32)), jnp.bfloat16)
@@ -173,7 +181,7 @@ def test_second_derivatives_of_a_convolution(padding, dtype):
         np.testing.assert_allclose(np.asarray(a, np.float32), b, rtol=0, atol=tolerance * scale)
 
 
-@needs_amx
+@needs_bfloat16
 def test_second_derivatives_of_a_product():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(8, 64)), jnp.float32)
@@ -194,7 +202,7 @@ def test_second_derivatives_of_a_product():
         np.testing.assert_allclose(a, b, rtol=0, atol=3e-2 * float(jnp.abs(b).max()))
 
 
-@needs_amx
+@needs_bfloat16
 def test_scan_and_vmap_equal_a_plain_loop():
     rng = np.random.default_rng(0)
     x = _integers(rng, (3, 2, 9, 9, 16), jnp.bfloat16)
@@ -214,7 +222,7 @@ def test_scan_and_vmap_equal_a_plain_loop():
     jax.tree.map(np.testing.assert_array_equal, jax.jit(jax.vmap(grad))(w, v, x), looped)
 
 
-@needs_amx
+@needs_bfloat16
 @pytest.mark.parametrize("size", [(84, 42), (21, 11), (6, 5), (1, 2)])
 def test_max_pool_and_its_gradient_equal_jaxs_among_equal_maxima_and_nans_too(size):
     rng = np.random.default_rng(0)
@@ -228,7 +236,7 @@ def test_max_pool_and_its_gradient_equal_jaxs_among_equal_maxima_and_nans_too(si
     same(np.asarray(gradient(g)[0], np.float32), np.asarray(expected_gradient(g)[0], np.float32))
 
 
-@needs_amx
+@needs_bfloat16
 @pytest.mark.parametrize("shape", [(5, 20, 20, 32), (600, 64), (1, 16), (0, 32), (3, 512)])
 def test_layer_norm_and_relu_equal_jaxs(shape):
     rng = np.random.default_rng(0)
@@ -248,7 +256,7 @@ def test_layer_norm_and_relu_equal_jaxs(shape):
         np.testing.assert_allclose(actual, wanted, rtol=0, atol=2e-6 * scale_of_it)
 
 
-@needs_amx
+@needs_bfloat16
 def test_layer_norm_lets_nan_through():
     y = normalized_relu._by_kernel(1e-6, jnp.full((2, 16), jnp.nan), jnp.ones(16), jnp.zeros(16))
     assert np.isnan(np.asarray(y, np.float32)).all()
@@ -267,7 +275,7 @@ def test_what_one_call_leaves_behind_does_not_reach_the_next(dtype):
         assert np.isfinite(np.asarray(grad(x), np.float32)).all()
 
 
-@needs_amx
+@needs_bfloat16
 @pytest.mark.parametrize(
     ("x", "w", "stride"),
     [
@@ -327,7 +335,7 @@ def _digest(*prefix, **environment):
     return digest, missing
 
 
-@needs_amx
+@needs_bfloat16
 def test_results_do_not_depend_on_the_number_of_threads():
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
@@ -337,7 +345,7 @@ def test_results_do_not_depend_on_the_number_of_threads():
     assert alone[1] == "None"
 
 
-@needs_amx
+@needs_bfloat16
 def test_without_the_kernels_the_same_nets_run(tmp_path):
     digest, missing = _digest(DQNLAB_NATIVE="0")
     assert missing == "DQNLAB_NATIVE other than 0"
@@ -349,7 +357,28 @@ def test_without_the_kernels_the_same_nets_run(tmp_path):
     assert _digest(PATH=path, XDG_CACHE_HOME=str(tmp_path)) == (digest, expected)
 
 
-@needs_amx
+@needs_bfloat16
 def test_a_cache_that_cannot_be_written_costs_the_kernels_only(tmp_path):
     (tmp_path / "dqnlab").write_text("a file where the folder should be")
     assert "a C++ compiler" in _digest(XDG_CACHE_HOME=str(tmp_path))[1]
+
+
+_WITHOUT_MATRIX_UNITS = f"""
+import sys
+import pytest
+from dqnlab import native
+
+features = native._cpu_features() - set(native._MATRICES)
+native._cpu_features = lambda: features
+sys.exit(pytest.main(["-n0", "-p", "no:cacheprovider", {__file__!r}, "-k", "exact"]))
+"""
+
+
+@needs_bfloat16
+@pytest.mark.skipif(
+    not native._cpu_features() >= set(native._MATRICES), reason="what it tests is used here anyway"
+)
+def test_vectors_do_what_matrix_units_do():
+    command = [sys.executable, "-c", _WITHOUT_MATRIX_UNITS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
