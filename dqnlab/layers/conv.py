@@ -138,7 +138,7 @@ def conv2d(
         raise ValueError(f"lowering='plain' has stride 1 only, not {strides}")
     if lowering == "native" and not is_served(x, w.shape, strides, pads, dtype):
         raise ValueError(
-            "lowering='native' needs a compiler, float32 or (with AMX or AVX512_BF16) bfloat16, one "
+            "lowering='native' needs a compiler, float32 or (AMX or AVX512_BF16) bfloat16, one "
             "stride, and channels in multiples of 16 (of the input: or bytes), not "
             f"{x.dtype}{list(x.shape)} as {dtype}, w {list(w.shape)}, strides {strides}"
         )

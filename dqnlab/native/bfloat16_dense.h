@@ -34,7 +34,7 @@ inline void DenseForward(ffi::ThreadPool& pool, int64_t batch, int64_t depth, in
                              depth * int64_t(sizeof(bf16)), kBytes, n * int64_t(sizeof(float))};
     const Tiles tiles(m);
     for (int64_t b = first; b < last; b += 2 * m) {
-      const int64_t b0 = std::min(b, batch - m), b1 = std::min(b + m, batch - m);
+      const int64_t b0 = std::min(b, last - m), b1 = std::min(b + m, last - m);
       float *c0 = sums + (part * batch + b0) * n, *c1 = sums + (part * batch + b1) * n;
       const bf16 *a0 = x + b0 * depth + begin, *a1 = x + b1 * depth + begin;
       for (int64_t column = 0; column < columns; column += 2) {
