@@ -18,8 +18,8 @@ namespace dqnlab {
 // All columns of a picture: pixel (y, x) of height * width has its A at
 // a + y * row + x * a_stride; its C at place(y, n) + x * c_stride.
 template <typename Place>
-void MultiplyPixels(const Product& p, int64_t columns, const bf16* a, int64_t row, int64_t height, int64_t width,
-                    const Place& place) {
+void MultiplyPixels(const Product& p, int64_t columns, const bf16* a, int64_t row, int64_t height,
+                    int64_t width, const Place& place) {
   const int64_t m = TileRows(width), across = CeilDiv(width, m), units = height * across;
   const int64_t a_step = p.a_stride / sizeof(bf16), c_step = p.c_stride / sizeof(float);
   const Tiles tiles(m);
@@ -30,9 +30,9 @@ void MultiplyPixels(const Product& p, int64_t columns, const bf16* a, int64_t ro
       const int64_t y1 = v / across, x1 = std::min(v % across * m, width - m);
       const bool is_pair = n + 1 < columns;
       tiles.Multiply(p, a + y0 * row + x0 * a_step, a + y1 * row + x1 * a_step, n,
-               place(y0, n) + x0 * c_step, place(y1, n) + x1 * c_step,
-               is_pair ? place(y0, n + 1) + x0 * c_step : nullptr,
-               is_pair ? place(y1, n + 1) + x1 * c_step : nullptr);
+                     place(y0, n) + x0 * c_step, place(y1, n) + x1 * c_step,
+                     is_pair ? place(y0, n + 1) + x0 * c_step : nullptr,
+                     is_pair ? place(y1, n + 1) + x1 * c_step : nullptr);
     }
   }
 }
@@ -189,20 +189,20 @@ void ConvWeightGradient(ffi::ThreadPool& pool, const Shape& s, const T* x, const
     const int64_t k0 = task / column_tasks % run_tasks * 2, k1 = std::min(k0 + 1, in_run - 1);
     const int64_t n0 = task % column_tasks * 2, n1 = std::min(n0 + 1, columns - 1);
     alignas(64) float c[4][kRows][kRows];
-    const Product product = {pairs + 2 * i * s.w() * s.c, steps.data(), int64_t(steps.size()), kDepth,
-                       kBytes, pitch * int64_t(sizeof(bf16)), kBytes};
+    const Product product = {pairs + 2 * i * s.w() * s.c, steps.data(), int64_t(steps.size()),
+                             kDepth, kBytes, pitch * int64_t(sizeof(bf16)), kBytes};
     const Tiles tiles(kRows);
     const int64_t other = n1 > n0 ? 1 : 0;  // an odd one out goes to its own place twice
     tiles.Multiply(product, turned + n0 * kTile, turned + n1 * kTile, k0, c[0][0], c[other][0],
                    k1 > k0 ? c[2][0] : nullptr, c[2 + other][0]);
-    for (int part = 0; part < 4; ++part) {
-      const int64_t n = part % 2 ? n1 : n0, k = part / 2 ? k1 : k0;
-      if ((part % 2 && n1 == n0) || (part / 2 && k1 == k0)) continue;
-      __m512i r[16];
-      for (int e = 0; e < kRows; ++e) r[e] = _mm512_load_si512(c[part][e]);
-      Transpose(r);
-      for (int64_t e = 0; e < kRows && k * kRows + e < run; ++e) {
-        _mm512_storeu_si512(dw + (i * run + k * kRows + e) * s.n + n * kRows, r[e]);
+    for (int64_t k = k0; k <= k1; ++k) {
+      for (int64_t n = n0; n <= n1; ++n) {
+        __m512i r[16];
+        for (int e = 0; e < kRows; ++e) r[e] = _mm512_load_si512(c[2 * (k - k0) + n - n0][e]);
+        Transpose(r);
+        for (int64_t e = 0; e < kRows && k * kRows + e < run; ++e) {
+          _mm512_storeu_si512(dw + (i * run + k * kRows + e) * s.n + n * kRows, r[e]);
+        }
       }
     }
   });
