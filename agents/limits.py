@@ -34,6 +34,7 @@ _AT_LEAST_ONE = (
 _AT_LEAST_ZERO = (
     "learning_starts",
     "epsilon_decay_steps",
+    "learning_rate_warmup_steps",
     "learning_rate_decay_starts",
     "learning_rate_decay_steps",
     "augmentation_pad",

@@ -16,18 +16,21 @@ _LAPTOP = Settings(centre_frames=True, learning_rate_final=6.25e-5)
 
 # The parts that agents add to `laptop`.
 _PRIORITIZED: published.Parts = {"replay": "prioritized"}
-# Half of Nature's channels and units, ASGO's steps and twice the games: more frames an hour, and
-# fewer of them to learn. Measured with this agent only, so the others stay as they were.
+# Half of Nature's channels and units, ASGO's steps, twice the games and half the updates: more
+# frames an hour, and fewer of them to learn. Measured with this agent only, so the others stay as
+# they were.
 _NARROW: published.Parts = {
     "num_envs": 16,
+    "update_period": 8,
     "torso_width": 0.5,
     "hidden": 256,
     "optimizer": "asgo",
     "optimizer_epsilon": 1e-5,
     "learning_rate": 5e-4,
+    "learning_rate_warmup_steps": 8_000,
     "learning_rate_final": 5e-5,
-    "learning_rate_decay_starts": 250_000,
-    "learning_rate_decay_steps": 500_000,
+    "learning_rate_decay_starts": 500_000,
+    "learning_rate_decay_steps": 1_000_000,
 }
 # Random until learning starts, then by noise alone. The paper's sigma_0 (1706.10295, section 3.2).
 _NOISY: published.Parts = {"noisy_sigma": 0.5, "epsilon_final": 0.0, "epsilon_decay_steps": 0}

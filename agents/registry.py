@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import optax
 
 from agents import c51, dqn, iqn, networks, pqn, qr_dqn, r2d2
@@ -80,7 +81,7 @@ def make_replay(settings: Settings, spec: EnvSpec) -> Replay:
 
 
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """The optimizer that the settings ask for, with its learning rate's decay."""
+    """The optimizer that the settings ask for, with its learning rate's rise and fall."""
     rate: float | optax.Schedule = settings.learning_rate
     if settings.learning_rate_final is not None:
         start = settings.learning_rate_decay_starts
@@ -89,6 +90,9 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
         rate = optax.linear_schedule(
             settings.learning_rate, settings.learning_rate_final, max(steps, 1), begin
         )
+    warmup = settings.updates_after(settings.learning_starts + settings.learning_rate_warmup_steps)
+    if warmup:
+        rate = _rising(rate, warmup)
     return optim.make(
         settings.optimizer,
         rate,
@@ -96,6 +100,12 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
         settings.max_grad_norm,
         dtype=networks.compute_type(settings.precision),
     )
+
+
+def _rising(rate: float | optax.Schedule, warmup: int) -> optax.Schedule:
+    """`rate`, of which the first `warmup` updates have a share that grows to 1."""
+    later = rate if callable(rate) else optax.constant_schedule(rate)
+    return lambda update: later(update) * jnp.minimum(1.0, (update + 1) / warmup)
 
 
 def check_name(name: str) -> None:

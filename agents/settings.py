@@ -141,6 +141,9 @@ class Settings:
     """adam, radam, centered_rmsprop or asgo."""
     learning_rate: float = 2.5e-4
     """Optimizer's step size."""
+    learning_rate_warmup_steps: int = 0
+    """Agent steps over which it rises linearly from 0 once learning starts: the first estimates of
+    an optimizer's moments are rough."""
     learning_rate_final: float | None = None
     """Step size at the end of its decay, at most learning_rate; None: it does not decay."""
     learning_rate_decay_starts: int = 500_000

@@ -46,6 +46,23 @@ def test_without_a_final_rate_it_stays_what_it_is():
     np.testing.assert_allclose(step_sizes(STEADY, 5), [0.01] * 5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("final", [None, 0.005])
+def test_the_learning_rate_rises_from_the_first_update_on(final):
+    made = replace(
+        STEADY,
+        learning_starts=40,
+        learning_rate_warmup_steps=16,
+        learning_rate_final=final,
+        learning_rate_decay_starts=64,
+        learning_rate_decay_steps=0,
+        num_envs=8,
+        update_period=4,
+    )
+    last = 0.01 if final is None else final
+    expected = [0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01, 0.01, last, last]
+    np.testing.assert_allclose(step_sizes(made, 9), expected, rtol=1e-4)
+
+
 def test_a_decay_over_no_steps_is_over_after_one_update():
     made = replace(
         STEADY,
