@@ -36,7 +36,7 @@ def test_a_run_writes_everything_that_its_folder_promises(short_run):
         "q_mean grad_norm epsilon"
     )
     assert set(promised.split()) <= rows[-1].keys()
-    assert rows[-1]["updates"] == (1200 - 200) // 4 + 1  # at steps 200, 204, .. 1200
+    assert rows[-1]["updates"] == (1200 - 200) // 8 + 1  # at steps 200, 208, .. 1200
     assert rows[-1]["loss"] > 0
     config = json.loads((short_run / "config.json").read_text())
     assert config["options"]["game"] == "catch"
