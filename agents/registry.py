@@ -102,15 +102,15 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     )
 
 
+def check_name(name: str) -> None:
+    """Raise UserError for an agent that does not exist."""
+    choose(AGENTS, name, "agent")
+
+
 def _rising(rate: float | optax.Schedule, warmup: int) -> optax.Schedule:
     """`rate`, of which the first `warmup` updates have a share that grows to 1."""
     later = rate if callable(rate) else optax.constant_schedule(rate)
     return lambda update: later(update) * jnp.minimum(1.0, (update + 1) / warmup)
-
-
-def check_name(name: str) -> None:
-    """Raise UserError for an agent that does not exist."""
-    choose(AGENTS, name, "agent")
 
 
 def _uniform(settings: Settings, spec: EnvSpec) -> Replay:
