@@ -30,7 +30,7 @@ _NARROW: published.Parts = {
     "learning_rate_warmup_steps": 8_000,
     "learning_rate_final": 5e-5,
     "learning_rate_decay_starts": 500_000,
-    "learning_rate_decay_steps": 1_000_000,
+    "learning_rate_decay_steps": 750_000,
 }
 # Random until learning starts, then by noise alone. The paper's sigma_0 (1706.10295, section 3.2).
 _NOISY: published.Parts = {"noisy_sigma": 0.5, "epsilon_final": 0.0, "epsilon_decay_steps": 0}

@@ -25,7 +25,7 @@ class Options:
     preset: str = "laptop"
     """Set of hyperparameters: laptop, or one published for the agent (--list). The same for every
     game."""
-    frames: int = 7_000_000
+    frames: int = 6_000_000
     """Emulator frames to train for (4 to an agent step on Atari; others: agent steps)."""
     seed: int = 0
     """Seed of everything: weights, exploration, replay, emulator."""

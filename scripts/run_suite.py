@@ -42,7 +42,7 @@ class Options:
     """Seeds 0 .. N-1 of each."""
     jobs: int = 1
     """Runs at a time; one uses all cores, so several mostly pay off on large machines."""
-    frames: int = 7_000_000
+    frames: int = 6_000_000
     """Of each run; a larger number lets finished runs go on."""
     preset: str = "laptop"
     """Set of hyperparameters, of every agent."""
