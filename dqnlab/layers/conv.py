@@ -35,10 +35,10 @@ class Conv2D(hk.Module):
       padding: "VALID", "SAME" or (height, width), each one number or (before, after).
       with_bias, w_init, b_init: as in `hk.Conv2D`.
       scale: the input is multiplied by this.
-      centred: of the input, every channel's background, its median over every fourth row of its
-        own image, is taken off first. A filter then sees nothing there, where it would see the
-        sum of its weights at nearly every place at once. For "VALID" padding only: what is padded
-        would not be zero.
+      centred: subtract each channel's background (the median of every fourth row of its own image)
+        before convolving, so that a filter answers 0 to a uniform background. The background counts
+        as a constant: gradients into the input pass it by. Needs "VALID" padding, since padding
+        adds zeros after the subtraction would have happened.
       lowering: "native" (`dqnlab.native`, where there is a kernel), "products", "plain" (stride 1
         only), "convolution"; "auto" by platform and shape.
     """
@@ -90,7 +90,8 @@ class Conv2D(hk.Module):
             b = hk.get_parameter("b", (self.output_channels,), param_dtype, init=self.b_init)
             b = b.astype(y.dtype)
             if self.centred:  # as part of the bias: the input itself stays bytes
-                b = (b[None] - _background(x).astype(y.dtype) @ w.sum((0, 1)))[:, None, None]
+                background = lax.stop_gradient(_background(x)).astype(y.dtype)
+                b = (b[None] - background @ w.sum((0, 1)))[:, None, None]
             y = y + jnp.broadcast_to(b, y.shape)
         return cast(y, dtype)
 
@@ -98,7 +99,7 @@ class Conv2D(hk.Module):
 def _background(x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, C], each channel's (upper) median over every fourth row.
 
-    Of bytes by bisection, eight times a comparison and a sum: a sort costs more than the layer.
+    Bytes are bisected, with eight comparisons and sums: a sort would cost more than the layer.
     """
     batch, _, width, channels = x.shape
     rows = x[:, ::4]

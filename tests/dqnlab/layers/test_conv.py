@@ -189,6 +189,18 @@ def test_centred_takes_off_the_median_of_each_channel_of_each_image(dtype, heigh
     _close(same_everywhere, jnp.broadcast_to(params["conv"]["b"], same_everywhere.shape))
 
 
+def test_gradients_into_the_input_take_the_background_for_a_constant():
+    x = jax.random.uniform(jax.random.key(1), (3, 12, 12, 2))
+    rows = np.asarray(x[:, ::4]).reshape(3, -1, 2)
+    background = jnp.asarray(np.sort(rows, axis=1)[:, rows.shape[1] // 2])[:, None, None]
+    args = (conv.Conv2D, 4, 3, 1, "VALID")
+    ours, plain = _transformed(*args, centred=True), _transformed(*args)
+    params = ours.init(jax.random.key(0), x)
+    found = jax.grad(lambda x: jnp.sin(ours.apply(params, x)).sum())(x)
+    known = jax.grad(lambda x: jnp.sin(plain.apply(params, x - background)).sum())(x)
+    _close(found, known)
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="padding='VALID'"):
         _transformed(conv.Conv2D, 1, 3, 1, "SAME", centred=True).init(None, jnp.ones((1, 5, 5, 1)))
