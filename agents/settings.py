@@ -5,14 +5,9 @@ frames. The defaults are the laptop's: short ramp-ups, several games at once and
 """
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Mapping
-from typing import TypeVar
 
-from dqnlab.types import UserError
-
-T = TypeVar("T")
+from dqnlab.types import choose as choose
 
 TORSOS = ("auto", "auto_impala", "nature", "impala", "mlp")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -178,13 +173,3 @@ class Settings:
     def munchausen(self) -> tuple[float, float, float]:
         """Alpha, tau and l0 of a Munchausen TD error, in its order."""
         return self.munchausen_alpha, self.munchausen_tau, self.munchausen_l0
-
-
-def choose(table: Mapping[str, T], name: str, what: str) -> T:
-    """The entry of that name; UserError naming the nearest one otherwise."""
-    if name not in table:
-        near = difflib.get_close_matches(name, table, n=1, cutoff=0.0)
-        raise UserError(
-            f"{what} {name!r} is unknown; did you mean {near[0]}? Allowed: {', '.join(table)}"
-        )
-    return table[name]

@@ -64,8 +64,7 @@ def fit(
     """
     size = batches.num_examples(data)
     _check(size, epochs, batch_size, batches_per_launch)
-    if (validation is None) != (evaluate is None) or (patience and validation is None):
-        raise UserError("validation data, evaluate and patience go together")
+    _check_validation(validation, evaluate, patience)
     launch = _make_launch(update, is_loop=batches_per_launch > 1)
     measure = None if evaluate is None else jax.jit(evaluate)
     progress = _prepare(start, update, data, batch_size)
@@ -96,7 +95,7 @@ def _prepare(
     if start.batch > -(-batches.num_examples(data) // batch_size):
         raise UserError(f"the progress is not of this data: {start.batch} minibatches of an epoch")
     totals = start.totals
-    if not totals:
+    if start.batch == 0:
         example = batches.take(data, np.arange(batch_size))
         _, aux = jax.eval_shape(update, start.train, jax.random.PRNGKey(0), example)
         totals = {name: jnp.zeros((), jnp.float32) for name in sorted(aux.metrics)}
@@ -216,3 +215,16 @@ def _check(size: int, epochs: int, batch_size: int, batches_per_launch: int) -> 
     for name, value in (("epochs", epochs), ("batches_per_launch", batches_per_launch)):
         if value < 1:
             raise UserError(f"{name} is {value}; it must be at least 1")
+
+
+def _check_validation(
+    validation: PyTree | None, evaluate: Evaluate | None, patience: int | None
+) -> None:
+    if validation is not None and evaluate is None:
+        raise UserError("validation data are given, but no `evaluate` to measure them with")
+    if validation is None and evaluate is not None:
+        raise UserError("`evaluate` is given, but no validation data to measure")
+    if patience is not None and validation is None:
+        raise UserError(f"patience is {patience}, but there are no validation data to watch")
+    if patience is not None and patience < 1:
+        raise UserError(f"patience is {patience}; it must be at least 1, or None")

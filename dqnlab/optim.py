@@ -10,7 +10,7 @@ import optax
 
 from dqnlab.asgo import asgo
 from dqnlab.gradient import average_gradient, windowed_adagrad
-from dqnlab.types import Params, PyTree, UserError
+from dqnlab.types import Params, PyTree, UserError, choose
 
 # Those that the agents' settings may name.
 OPTIMIZERS = ("adam", "radam", "centered_rmsprop", "asgo")
@@ -35,6 +35,7 @@ _MAKERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adadelta": lambda rate, eps: optax.adadelta(rate, eps=eps),
     "asgo": asgo,
 }
+NAMES = tuple(_MAKERS)
 
 
 def make(
@@ -45,7 +46,7 @@ def make(
     weight_decay: float = 0.0,
     dtype: jnp.dtype = jnp.float32,
 ) -> optax.GradientTransformation:
-    """An optimizer by name, with clipping by global norm before it where asked for.
+    """Return an optimizer by name, with clipping by global norm before it if asked for.
 
     adam              arXiv:1412.6980, betas 0.9 and 0.999.
     radam             arXiv:1908.03265, the same betas.
@@ -71,17 +72,28 @@ def make(
         of two or more axes only (arXiv:1711.05101: not the same as an L2 penalty under Adam).
       dtype: of asgo's products, float32 or bfloat16; everything else is float32.
 
-    Raises UserError for an unknown name.
+    Raises UserError for an unknown name, and for numbers out of range.
     """
-    if name not in _MAKERS:
-        raise UserError(f"optimizer {name!r} is unknown; allowed: {', '.join(_MAKERS)}")
-    make_one = functools.partial(asgo, dtype=dtype) if name == "asgo" else _MAKERS[name]
+    chosen = choose(_MAKERS, name, "optimizer")
+    _check(learning_rate, max_grad_norm, weight_decay)
+    make_one = functools.partial(asgo, dtype=dtype) if name == "asgo" else chosen
     steps = [make_one(learning_rate, epsilon)]
     if max_grad_norm is not None:
         steps.insert(0, clip_by_global_norm(max_grad_norm))
     if weight_decay:
         steps.append(decoupled_decay(learning_rate, weight_decay))
     return steps[0] if len(steps) == 1 else optax.chain(*steps)
+
+
+def _check(
+    learning_rate: float | optax.Schedule, max_grad_norm: float | None, weight_decay: float
+) -> None:
+    if not callable(learning_rate) and not 0 < learning_rate < float("inf"):
+        raise UserError(f"learning_rate is {learning_rate}; it must be above 0 and finite")
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise UserError(f"max_grad_norm is {max_grad_norm}; it must be above 0, or None")
+    if not 0 <= weight_decay < float("inf"):
+        raise UserError(f"weight_decay is {weight_decay}; it must be 0 or more, and finite")
 
 
 def clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:

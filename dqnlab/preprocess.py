@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,40 +13,70 @@ Numbers = np.ndarray | Array
 
 
 class Standardizer(NamedTuple):
-    """x -> (x - mean) / deviation for each feature; constant features become 0, not NaN."""
+    """x -> (x - mean) / deviation for each feature; constant features become 0, not NaN.
 
-    mean: np.ndarray  # float32[...], the shape of one example
-    deviation: np.ndarray  # float32[...], 1 where the feature is constant
+    In float64: a feature such as Unix time, whose mean is far larger than its deviation, would lose
+    its differences in float32.
+    """
+
+    mean: np.ndarray  # float64[...], the shape of one example
+    deviation: np.ndarray  # float64[...], 1 where the feature is constant
 
     def __call__(self, x: Numbers) -> Any:
-        """[N, ...] -> float32[N, ...]."""
-        return (x - self.mean[None]) / self.deviation[None]
+        """[N, ...] -> float32[N, ...]; UserError where a result is beyond float32."""
+        if isinstance(x, jax.Array):  # traced, maybe: float32 throughout
+            return (x - self.mean[None]) / self.deviation[None]
+        return to_float32((x - self.mean[None]) / self.deviation[None], "standardised features")
+
+    def undo(self, x: np.ndarray) -> np.ndarray:
+        """[N, ...] -> float64[N, ...], as it was before."""
+        original: np.ndarray = x * self.deviation[None] + self.mean[None]
+        return original
+
+
+def to_float32(x: np.ndarray, name: str) -> np.ndarray:
+    """Cast to float32; UserError for a finite value that float32 cannot hold."""
+    largest = float(np.finfo(np.float32).max)
+    if x.dtype.itemsize > 4 and x.size and max(abs(float(x.min())), abs(float(x.max()))) > largest:
+        beyond = np.isfinite(x) & (np.abs(x) > largest)
+        if beyond.any():
+            index = tuple(int(i) for i in np.argwhere(beyond)[0])
+            raise UserError(
+                f"{name}{list(index)} is {x[index]:.4g}; float32 holds -{largest:.4g} to "
+                f"{largest:.4g}"
+            )
+    return x.astype(np.float32)
 
 
 def standardizer(train: np.ndarray) -> Standardizer:
-    """Of the training part [N, ...]; apply it to all parts."""
+    """Return the standardizer of the training part [N, ...]; apply it to all parts."""
+    # A constant column's deviation is 0, or rounding of its values or mean; it must not blow up.
+    rounding = 1e-7 if train.dtype in (np.float16, np.float32) else 1e-14
+    to_float32(train, "features")  # so that no square overflows
+    mean = train.mean(axis=0, dtype=np.float64)
     deviation = train.std(axis=0, dtype=np.float64)
-    # A constant column's deviation is 0, or rounding of its mean; neither may blow up.
-    scale = np.abs(train).max(axis=0).astype(np.float64)
-    is_constant = deviation <= 1e-7 * np.maximum(scale, 1e-30)
-    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return Standardizer(mean, np.where(is_constant, 1.0, deviation).astype(np.float32))
+    scale = np.abs(train.astype(np.float64)).max(axis=0)
+    is_constant = deviation <= rounding * np.maximum(scale, 1e-30)
+    return Standardizer(mean, np.where(is_constant, 1.0, deviation))
 
 
 class Whitener(NamedTuple):
     """x -> (x - mean) W: features decorrelated, each with variance 1."""
 
-    mean: np.ndarray  # float32[D]
+    mean: np.ndarray  # float64[D]
     matrix: np.ndarray  # float32[D, D], symmetric
     inverse: np.ndarray  # float32[D, D]
 
     def __call__(self, x: Numbers) -> Any:
         """[N, D] -> float32[N, D]."""
-        return (x - self.mean[None]) @ self.matrix
+        if isinstance(x, jax.Array):
+            return (x - self.mean[None]) @ self.matrix
+        return to_float32((x - self.mean[None]) @ self.matrix, "whitened features")
 
-    def undo(self, x: Numbers) -> Any:
-        """[N, D] -> float32[N, D], as it was before."""
-        return x @ self.inverse + self.mean[None]
+    def undo(self, x: np.ndarray) -> np.ndarray:
+        """[N, D] -> float64[N, D], as it was before."""
+        original: np.ndarray = x @ self.inverse + self.mean[None]
+        return original
 
 
 def whitener(train: np.ndarray, epsilon: float = 0.0) -> Whitener:
@@ -59,6 +90,7 @@ def whitener(train: np.ndarray, epsilon: float = 0.0) -> Whitener:
     """
     if train.ndim != 2:
         raise UserError(f"whitening takes [N, D], not {list(train.shape)}")
+    to_float32(train, "features")
     mean = train.mean(axis=0, dtype=np.float64)
     centred = train - mean[None]
     values, vectors = np.linalg.eigh(centred.T @ centred / len(train))
@@ -71,7 +103,7 @@ def whitener(train: np.ndarray, epsilon: float = 0.0) -> Whitener:
         )
     matrix = (vectors / np.sqrt(values)) @ vectors.T
     inverse = (vectors * np.sqrt(values)) @ vectors.T
-    return Whitener(*(part.astype(np.float32) for part in (mean, matrix, inverse)))
+    return Whitener(mean, matrix.astype(np.float32), inverse.astype(np.float32))
 
 
 def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import optax
 
-from dqnlab.types import Array, UserError
+from dqnlab.types import Array, UserError, choose
 
 _WARMUP = 0.05  # share of the steps
 _DECAY = 0.1  # beta of inverse_power, as a share of the steps
@@ -24,7 +24,7 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
         rate * max(1.0, _DECAY * steps) ** _GAMMA, max(1.0, _DECAY * steps), _GAMMA
     ),
     "piecewise": lambda rate, steps: optax.piecewise_constant_schedule(
-        rate, {steps // 2 - 1: 0.1, steps * 3 // 4: 0.1}
+        rate, {-(-steps // 2): 0.1, -(-steps * 3 // 4): 0.1}
     ),
 }
 DEPEND_ON_STEPS = frozenset(SCHEDULES) - {"constant"}
@@ -43,13 +43,12 @@ def make(name: str, learning_rate: float, steps: int) -> optax.Schedule:
 
     Raises UserError for an unknown name, or a learning rate or number of steps out of range.
     """
-    if name not in SCHEDULES:
-        raise UserError(f"schedule {name!r} is unknown; allowed: {', '.join(SCHEDULES)}")
+    chosen = choose(SCHEDULES, name, "schedule")
     if not 0 < learning_rate < float("inf"):
         raise UserError(f"learning_rate is {learning_rate}; it must be above 0 and finite")
     if steps < 1:
         raise UserError(f"a schedule over {steps} steps: at least 1")
-    return SCHEDULES[name](learning_rate, steps)
+    return chosen(learning_rate, steps)
 
 
 def inverse_power(alpha: float, beta: float, gamma: float) -> optax.Schedule:

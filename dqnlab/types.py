@@ -4,8 +4,9 @@
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -13,10 +14,23 @@ import numpy as np
 Array = jax.Array
 Params = Any  # a Haiku parameter tree: {module: {name: array}}
 PyTree = Any
+T = TypeVar("T")
 
 
 class UserError(ValueError):
     """A mistake of the user's: scripts print it as one line and exit with code 2."""
+
+
+def choose(table: Mapping[str, T], name: str, what: str) -> T:
+    """The entry of that name; UserError naming the nearest one otherwise."""
+    if name not in table:
+        by_key = {key.lower(): key for key in table}
+        near = difflib.get_close_matches(name.lower(), by_key, n=1, cutoff=0.0)
+        raise UserError(
+            f"{what} {name!r} is unknown; did you mean {by_key[near[0]]}? "
+            f"Allowed: {', '.join(table)}"
+        )
+    return table[name]
 
 
 class TimeStep(NamedTuple):

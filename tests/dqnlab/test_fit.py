@@ -156,7 +156,10 @@ def test_callbacks_see_each_epoch_and_a_true_answer_stops():
         ({"batch_size": 104}, "batch_size is 104; the data has 103"),
         ({"epochs": 0}, "epochs is 0"),
         ({"batches_per_launch": 0}, "batches_per_launch is 0"),
-        ({"patience": 3}, "go together"),
+        ({"patience": 3}, "patience is 3, but there are no validation data"),
+        ({"evaluate": lambda *_: {}}, "`evaluate` is given, but no validation data"),
+        ({"validation": {}}, "validation data are given, but no `evaluate`"),
+        ({"validation": {}, "evaluate": lambda *_: {}, "patience": 0}, "patience is 0"),
     ],
 )
 def test_impossible_arguments_are_refused(change, says):

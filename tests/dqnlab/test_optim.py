@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from dqnlab import optim, schedules
-from dqnlab.gradient import average_gradient, windowed_adagrad
+from dqnlab.gradient import windowed_adagrad
 from dqnlab.types import UserError
 
 GRADIENTS = [1.0, -2.0, 0.5, 3.0, -0.25, 1.5]
@@ -52,9 +52,13 @@ def adagrad(w, g, total, t):
     return w - ETA * g / np.sqrt(total), total
 
 
-def windowed(w, g, squares, t):
-    squares = [*squares, g * g][-3:]
+def windowed(w, g, squares, t, window=20):
+    squares = [*squares, g * g][-window:]
     return w - ETA * g / np.sqrt(0.1 + sum(squares)), squares
+
+
+def windowed_of_3(w, g, squares, t):
+    return windowed(w, g, squares, t, window=3)
 
 
 def adam(w, g, memory, t):
@@ -68,23 +72,65 @@ def rmsprop(w, g, v, t):
     return w - ETA * g / (np.sqrt(v) + 1e-8), v
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "step", "memory"),
-    [
-        (optim.make("sgd", ETA), lambda w, g, m, t: (w - ETA * g, m), None),
-        (optim.make("velocity", ETA), velocity, 0.0),
-        (optim.make("nesterov", ETA), nesterov, 0.0),
-        (optim.make("average_gradient", ETA), averaged, 0.0),
-        (average_gradient(ETA, 1.0, 0.1), averaged, 0.0),
-        (optim.make("adagrad", ETA, epsilon=0.0), adagrad, 0.1),
-        (windowed_adagrad(ETA, window=3, k=0.1), windowed, []),
-        (optim.make("adam", ETA), adam, (0.0, 0.0)),
-        (optim.make("rmsprop", ETA), rmsprop, 0.0),
-    ],
-    ids=["sgd", "velocity", "nesterov", "average", "average2", "adagrad", "window", "adam", "rms"],
-)
-def test_each_step_is_the_formula(optimizer, step, memory):
+def rmsprop_momentum(w, g, memory, t):
+    v, step = 0.9 * memory[0] + 0.1 * g * g, memory[1]
+    step = 0.9 * step + ETA * g / (np.sqrt(v) + 1e-8)
+    return w - step, (v, step)
+
+
+def centered_rmsprop(w, g, memory, t):
+    mean, square = 0.95 * memory[0] + 0.05 * g, 0.95 * memory[1] + 0.05 * g * g
+    return w - ETA * g / np.sqrt(square - mean**2 + 0.01), (mean, square)
+
+
+def adadelta(w, g, memory, t):  # E[g²], E[dx²] and their ratio: Zeiler, algorithm 1
+    squares = 0.9 * memory[0] + 0.1 * g * g
+    step = np.sqrt(memory[1] + 1e-6) / np.sqrt(squares + 1e-6) * g
+    return w - step, (squares, 0.9 * memory[1] + 0.1 * step**2)
+
+
+def radam(w, g, memory, t):  # below four steps the variance is unknown: plain momentum
+    m, v = 0.9 * memory[0] + 0.1 * g, 0.999 * memory[1] + 0.001 * g * g
+    rho_max = 2 / (1 - 0.999) - 1
+    rho = rho_max - 2 * t * 0.999**t / (1 - 0.999**t)
+    step = m / (1 - 0.9**t)
+    if rho >= 5:
+        top = (rho - 4) * (rho - 2) * rho_max
+        step *= np.sqrt(top / ((rho_max - 4) * (rho_max - 2) * rho))
+        step /= np.sqrt(v / (1 - 0.999**t)) + 1e-8
+    return w - ETA * step, (m, v)
+
+
+STEPS = {
+    "sgd": (lambda w, g, m, t: (w - ETA * g, m), None, {}),
+    "velocity": (velocity, 0.0, {}),
+    "nesterov": (nesterov, 0.0, {}),
+    "average_gradient": (averaged, 0.0, {}),
+    "adagrad": (adagrad, 0.1, {"epsilon": 0.0}),
+    "windowed_adagrad": (windowed, [], {}),
+    "adam": (adam, (0.0, 0.0), {}),
+    "radam": (radam, (0.0, 0.0), {}),
+    "rmsprop": (rmsprop, 0.0, {}),
+    "rmsprop_momentum": (rmsprop_momentum, (0.0, 0.0), {}),
+    "centered_rmsprop": (centered_rmsprop, (0.0, 0.0), {"epsilon": 0.01}),
+    "adadelta": (adadelta, (0.0, 0.0), {"learning_rate": 1.0, "epsilon": 1e-6}),
+}
+
+
+def test_every_optimizer_of_the_table_has_its_formula_here():
+    assert set(optim.NAMES) == {*STEPS, "asgo"}  # asgo's: test_asgo.py
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_each_step_of_every_optimizer_is_the_formula(name):
+    step, memory, kwargs = STEPS[name]
+    optimizer = optim.make(name, **{"learning_rate": ETA, **kwargs})
     np.testing.assert_allclose(run(optimizer), expected(step, memory), rtol=1e-5)
+
+
+def test_the_window_of_adagrad_forgets_what_is_older():
+    optimizer = windowed_adagrad(ETA, window=3, k=0.1)
+    np.testing.assert_allclose(run(optimizer), expected(windowed_of_3, []), rtol=1e-5)
 
 
 def test_nesterov_is_the_look_ahead_definition_on_a_quadratic():
@@ -159,27 +205,50 @@ def test_inverse_power_is_alpha_by_beta_plus_t_to_the_gamma():
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [  # at steps 0, 50 and 100 of 100
-        ("constant", (0.4, 0.4, 0.4)),
-        ("linear", (0.4, 0.2, 0.0)),
-        ("cosine", (0.4, 0.2, 0.0)),
-        ("exponential", (0.4, 0.04, 0.004)),
-        ("inverse_power", (0.4, 0.4 * (10 / 60) ** 0.75, 0.4 * (10 / 110) ** 0.75)),
-        ("piecewise", (0.4, 0.04, 0.004)),
-        ("warmup_cosine", (0.0, 0.4 * 0.5 * (1 + np.cos(np.pi * 45 / 95)), 0.0)),
+    [  # the rate at step t of 100, as a function of t
+        ("constant", lambda t: 0.4),
+        ("linear", lambda t: 0.4 * (1 - t / 100)),
+        ("cosine", lambda t: 0.2 * (1 + np.cos(np.pi * t / 100))),
+        ("exponential", lambda t: 0.4 * 0.01 ** (t / 100)),
+        ("inverse_power", lambda t: 0.4 * (10 / (10 + t)) ** 0.75),
+        ("piecewise", lambda t: 0.4 if t < 50 else 0.04 if t < 75 else 0.004),
+        (
+            "warmup_cosine",
+            lambda t: 0.4 * t / 5 if t < 5 else 0.2 * (1 + np.cos(np.pi * (t - 5) / 95)),
+        ),
     ],
 )
 def test_schedules_by_name_are_their_formulas(name, values):
     schedule = schedules.make(name, 0.4, 100)
-    ours = [float(schedule(jnp.array(t))) for t in (0, 50, 100)]
-    np.testing.assert_allclose(ours, values, rtol=1e-4, atol=1e-8)
+    steps = (0, 1, 4, 5, 6, 49, 50, 51, 74, 75, 76, 99, 100)
+    ours = [float(schedule(jnp.array(t))) for t in steps]
+    np.testing.assert_allclose(ours, [values(t) for t in steps], rtol=1e-4, atol=1e-7)
+
+
+def test_every_schedule_begins_and_ends_within_its_range_however_few_the_steps():
+    for name in schedules.SCHEDULES:
+        for steps in (1, 2, 3, 5):
+            schedule = schedules.make(name, 0.4, steps)
+            rates = [float(schedule(jnp.array(t))) for t in range(steps)]
+            assert all(0 <= rate <= 0.4 + 1e-6 for rate in rates), (name, steps, rates)
+            if name not in ("warmup_cosine", "constant"):
+                np.testing.assert_allclose(rates[0], 0.4, rtol=1e-6)
+                assert sorted(rates, reverse=True) == rates
+    three = schedules.make("piecewise", 0.4, 3)  # half is 1.5 steps, three quarters 2.25
+    np.testing.assert_allclose(
+        [float(three(jnp.array(t))) for t in range(3)], [0.4, 0.4, 0.04], 1e-5
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: optim.make("adamm", 0.1), "'adamm' is unknown; allowed: adam"),
-        (lambda: schedules.make("cosin", 0.1, 10), "'cosin' is unknown; allowed: constant"),
+        (lambda: optim.make("adamm", 0.1), "'adamm' is unknown; did you mean adam"),
+        (lambda: optim.make("Adam", 0.1), "'Adam' is unknown; did you mean adam"),
+        (lambda: optim.make("adam", -1.0), "learning_rate is -1.0; it must be above 0"),
+        (lambda: optim.make("adam", 0.1, max_grad_norm=0.0), "max_grad_norm is 0.0"),
+        (lambda: optim.make("adam", 0.1, weight_decay=-0.1), "weight_decay is -0.1"),
+        (lambda: schedules.make("cosin", 0.1, 10), "'cosin' is unknown; did you mean cosine"),
         (lambda: schedules.make("constant", -0.1, 10), "learning_rate is -0.1"),
         (lambda: schedules.make("constant", float("nan"), 10), "learning_rate is nan"),
     ],

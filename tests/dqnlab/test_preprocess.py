@@ -91,3 +91,31 @@ def test_conditions_go_behind_features_and_into_planes():
     assert images.shape == (2, 4, 5, 2)
     np.testing.assert_array_equal(images[1, ..., 1], 7)
     np.testing.assert_array_equal(images[..., 0], 0)
+
+
+def test_features_like_unix_time_keep_their_differences():
+    rng = np.random.default_rng(0)
+    small = rng.normal(size=(500, 3)) * [1.0, 60.0, 1e-3]
+    large = small + 1.7e9
+    np.testing.assert_allclose(
+        preprocess.standardizer(large)(large), preprocess.standardizer(small)(small), atol=2e-3
+    )
+    scale = preprocess.standardizer(large)
+    np.testing.assert_allclose(scale.undo(scale(large)), large, rtol=1e-15, atol=1e-5)
+    whiten = preprocess.whitener(large[:, :2])
+    np.testing.assert_allclose(
+        whiten(large[:, :2]), preprocess.whitener(small[:, :2])(small[:, :2]), atol=1e-3
+    )
+    seconds = np.arange(1_700_000_000, 1_700_000_100)[:, None]  # int64
+    np.testing.assert_allclose(preprocess.standardizer(seconds)(seconds).std(), 1, rtol=1e-6)
+
+
+def test_values_beyond_float32_are_refused_with_the_range():
+    x = np.ones((4, 2))
+    x[2, 1] = 1e39
+    for make in (preprocess.standardizer, preprocess.whitener):
+        with pytest.raises(UserError, match=r"features\[2, 1\] is 1e\+39; float32 holds -3.4"):
+            make(x)
+    scale = preprocess.standardizer(np.array([[0.0], [1e-3]]))
+    with pytest.raises(UserError, match=r"standardised features\[0, 0\] is 2e\+40; float32"):
+        scale(np.array([[1e37]]))

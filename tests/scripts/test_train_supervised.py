@@ -147,7 +147,7 @@ def test_every_task_is_listed_with_its_figure_and_minutes(capsys):
         ([*SHORT, "--batch-size", "5000"], "--batch-size is 5000; the training part has 12"),
         ([*SHORT, "--learning-rate", "-1"], "learning_rate is -1"),
         ([*SHORT, "--learning-rate", "nan"], "learning_rate is nan"),
-        ([*SHORT, "--optimizer", "adamm"], "'adamm' is unknown; allowed: adam"),
+        ([*SHORT, "--optimizer", "adamm"], "'adamm' is unknown; did you mean adam"),
         ([*SHORT, "--schedule", "cosin"], "'cosin' is unknown"),
         ([*SHORT, "--seeds", "0"], "--seeds is 0"),
         ([*SHORT, "--patience", "3"], "holds no validation data back"),
