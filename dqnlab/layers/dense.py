@@ -44,22 +44,27 @@ class Dense(hk.Module):
 
 
 def product(x: Array, w: Array) -> Array:
-    """x [B, D] of the compute type, w float32 [D, N] -> float32 [B, N]; rounds w to that type."""
+    """x [B, D] of the compute type, w [D, N] of any float type -> float32 [B, N].
+
+    Rounds w to the compute type, also inside the kernels: these take float32 only.
+    """
     if not _is_served(x, w):
         return _product(x, w)
+    w = w.astype(jnp.float32)
     y: Array = lax.platform_dependent(x, w, cpu=_native_product, default=_product)
     return y
 
 
 def gram(x: Array, dtype: jnp.dtype) -> Array:
-    """x^T x of x float32 [D, N], rounded to the compute type -> float32 [N, N]. No gradient."""
+    """x^T x of x [D, N], rounded to the compute type -> float32 [N, N]. No gradient."""
 
     def plain(x: Array) -> Array:
         rounded = cast(x, dtype)
         return _dot(rounded, rounded, 0, 0)
 
     def by_kernel(x: Array) -> Array:
-        y: Array = native.call("dense_gram", jax.ShapeDtypeStruct((x.shape[1],) * 2, x.dtype), x)
+        result = jax.ShapeDtypeStruct((x.shape[1],) * 2, jnp.float32)
+        y: Array = native.call("dense_gram", result, x.astype(jnp.float32))
         return y
 
     if dtype != jnp.bfloat16 or x.shape[1] % 32 or not native.has(dtype):

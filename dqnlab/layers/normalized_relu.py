@@ -31,7 +31,7 @@ class NormalizedReLU(hk.Module):
         scale = hk.get_parameter("scale", size, jnp.float32, init=jnp.ones)
         offset = hk.get_parameter("offset", size, jnp.float32, init=jnp.zeros)
         plain = functools.partial(_plain, epsilon=self._epsilon, dtype=self._dtype)
-        x = x.astype(jnp.float32)
+        x, scale, offset = (each.astype(jnp.float32) for each in (x, scale, offset))
         is_whole = size[0] % 16 == 0 and all(isinstance(n, int) for n in x.shape)
         if not (self._dtype == jnp.bfloat16 and is_whole and native.has(self._dtype)):
             return plain(x, scale, offset)

@@ -141,8 +141,6 @@ def _scan(
 ) -> tuple[tuple[Array, State], Blocks]:
     """((outputs, last state), what each block of weights was multiplied with at each step)."""
 
-    weights = tuple(cast(w, loop.dtype) for w in weights)  # once, not in each step
-
     def body(state: State, row: PyTree) -> tuple[State, tuple[Array, Blocks]]:
         inputs, (first, mask) = row
         if first is not None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,6 +139,28 @@ def test_gram_matrices_are_exact(shape):
     x = _integers(np.random.default_rng(0), shape, jnp.float32)
     y = jax.jit(lambda x: dense.gram(x, jnp.bfloat16))(x)
     np.testing.assert_array_equal(y, np.asarray(x).T @ np.asarray(x))
+
+
+@needs_bfloat16
+def test_weights_that_are_bfloat16_already_reach_the_kernels_as_float32():
+    # A mixed-precision policy casts a layer's parameters before the layer sees them.
+    rng = np.random.default_rng(0)
+    x, w = (_integers(rng, (32, 32), jnp.bfloat16) for _ in range(2))
+    image, filters = _integers(rng, (2, 9, 9, 16), jnp.bfloat16), jnp.ones((3, 3, 16, 16))
+    scale, offset = _integers(rng, (2, 16), jnp.float32)
+
+    def normalize(dtype):
+        params = {"layer_norm": {"scale": scale.astype(dtype), "offset": offset.astype(dtype)}}
+        layer = hk.transform(lambda x: normalized_relu.NormalizedReLU(jnp.bfloat16)(x))
+        return layer.apply(params, None, image)
+
+    for compute in (
+        lambda dtype: dense.product(x, w.astype(dtype)),
+        lambda dtype: dense.gram(w.astype(dtype), jnp.bfloat16),
+        lambda dtype: conv2d(image, filters.astype(dtype), 1, "SAME", "native", jnp.bfloat16),
+        normalize,
+    ):
+        np.testing.assert_array_equal(compute(jnp.bfloat16), compute(jnp.float32))
 
 
 @needs_bfloat16

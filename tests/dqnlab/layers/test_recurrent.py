@@ -19,9 +19,9 @@ X = jnp.asarray(RNG.normal(size=(T, B, D)), jnp.float32)
 REAL = np.arange(T)[:, None] < np.array([7, 4, 2])  # three sequences of 7, 4 and 2 steps
 
 
-def transform(name, **made):
+def transform(name, size=H, **made):
     def forward(x, state=None, **options):
-        return LAYERS[name](H, name=name, **made)(x, state, **options)
+        return LAYERS[name](size, name=name, **made)(x, state, **options)
 
     return hk.without_apply_rng(hk.transform(forward))
 
@@ -175,15 +175,24 @@ def test_a_sequence_in_two_chunks_with_the_state_carried_is_the_sequence(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_bfloat16_products_stay_near_float32(name):
-    low, high = (transform(name, dtype=t, hidden_dtype=t) for t in (jnp.bfloat16, jnp.float32))
+@pytest.mark.parametrize("size", [H, 32])  # without kernels for CPUs and with them
+def test_bfloat16_products_stay_near_float32(name, size):
+    low, high = (
+        transform(name, size, dtype=t, hidden_dtype=t) for t in (jnp.bfloat16, jnp.float32)
+    )
     params = high.init(jax.random.PRNGKey(0), X)
 
-    def gradient(net):
-        return jax.grad(lambda p: jnp.sum(jnp.square(net.apply(p, X)[0])))(params)
+    @jax.jit
+    def outputs_and_gradient(params):
+        def loss(params, net):
+            outputs = net.apply(params, X)[0]
+            return jnp.sum(jnp.square(outputs)), outputs
 
-    np.testing.assert_allclose(low.apply(params, X)[0], high.apply(params, X)[0], atol=2e-2)
-    for a, b in zip(*map(jax.tree.leaves, (gradient(low), gradient(high))), strict=True):
+        return [jax.grad(loss, has_aux=True)(params, net)[::-1] for net in (low, high)]
+
+    (outputs, gradient), (expected, expected_gradient) = outputs_and_gradient(params)
+    np.testing.assert_allclose(outputs, expected, atol=2e-2)
+    for a, b in zip(*map(jax.tree.leaves, (gradient, expected_gradient)), strict=True):
         assert a.dtype == jnp.float32
         np.testing.assert_allclose(a, b, atol=0.05 * np.abs(b).max())
 
