@@ -17,7 +17,9 @@ _CHECKSUM = "sha256"
 
 
 def save_weights(path: str | Path, params: Params, meta: Mapping[str, str]) -> None:
-    """Writes a Haiku parameter tree {module: {name: array}} and `meta`, atomically.
+    """Write a Haiku parameter tree {module: {name: array}} and `meta`, atomically.
+
+    Equal arguments give equal bytes.
 
     Raises:
       CheckpointError: `params` is no such tree, or `path` cannot be written.
@@ -36,7 +38,7 @@ def save_weights(path: str | Path, params: Params, meta: Mapping[str, str]) -> N
         raise CheckpointError(f"meta must map str to str, without the key {_CHECKSUM!r}")
     try:
         sealed = {**meta, _CHECKSUM: _checksum(flat, meta)}
-        files.write_atomic(path, safetensors.numpy.save(flat, sealed))
+        files.write_atomic(path, _with_sorted_meta(safetensors.numpy.save(flat, sealed)))
     except (OSError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
 
@@ -63,7 +65,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, dict[str, np.ndarray]], di
 
 
 def save_net(path: str | Path, params: Params, net_state: PyTree, meta: Mapping[str, str]) -> None:
-    """Writes a net's parameters and its own state (batch norm) into one file; as `save_weights`."""
+    """Write a net's parameters and its own state (batch norm) into one file; as `save_weights`."""
     tree = {f"params:{module}": arrays for module, arrays in params.items()}
     tree |= {f"state:{module}": arrays for module, arrays in net_state.items()}
     save_weights(path, tree, meta)
@@ -102,6 +104,17 @@ def _specs(tree: Params) -> dict[str, str]:
         for module, arrays in tree.items()
         for name, array in arrays.items()
     }
+
+
+def _with_sorted_meta(data: bytes) -> bytes:
+    # The format is the header's size (8 bytes), the header (JSON, padded to whole words) and the
+    # arrays. safetensors writes the metadata in an order that differs from call to call.
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def _checksum(flat: Mapping[str, np.ndarray], meta: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ def pack(net: Predictor) -> bytes:
     Raises UserError where the package is missing that serializes.
     """
     extras.need("export", "flatbuffers")
-    with _without_file_names():
+    with _without_source_lines():
         exported = to_stablehlo(net, PLATFORMS)
         computation = exported.serialize()
     outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
@@ -75,11 +75,11 @@ def to_stablehlo(net: Predictor, platforms: tuple[str, ...], **options: object) 
 
 
 @contextlib.contextmanager
-def _without_file_names() -> Iterator[None]:
-    # Otherwise each operation carries the path of the line that made it, on this machine.
-    name = "jax_hlo_source_file_canonicalization_regex"
+def _without_source_lines() -> Iterator[None]:
+    # Otherwise each operation carries the paths and lines of all calls that led to it.
+    name = "jax_traceback_in_locations_limit"
     before = getattr(jax.config, name)
-    jax.config.update(name, ".*")
+    jax.config.update(name, 0)
     try:
         yield
     finally:

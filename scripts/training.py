@@ -73,8 +73,12 @@ class Run:
         self.rows += done
         return int(done)
 
-    def save(self) -> None:
+    def save(self, *, is_due: bool = True) -> None:
         """Write the weights (also as the best, if the score is the best yet) and a checkpoint.
+
+        Args:
+          is_due: False at an interrupt. Such a checkpoint does not compete for the best, or the
+            resumed run would end with other weights there than one that was not interrupted.
 
         Raises UserError where the state is no longer finite, or the disk refuses.
         """
@@ -83,7 +87,7 @@ class Run:
         oldest = saving.oldest_row(ring, self.rows)
         start = max(self.saved_rows, oldest)
         small = jax.device_get(saving.small_part(self.state))
-        self._save_weights(small.train)
+        self._save_weights(small.train, is_due)
         checkpoint.save(
             self.dir / "checkpoints",
             self.agent_steps,
@@ -104,7 +108,7 @@ class Run:
                 path.unlink()
         self.saved_rows = self.rows
 
-    def _save_weights(self, train: TrainState) -> None:
+    def _save_weights(self, train: TrainState, is_due: bool) -> None:
         folder, steps = self.dir / "weights", self.agent_steps
         try:
             folder.mkdir(exist_ok=True)
@@ -116,9 +120,13 @@ class Run:
         learnt = (train.params, train.net_state, steps, self.spec)
         policy.save(folder / f"{steps:012d}.safetensors", *learnt)
         score = self.driver.tracker.mean()
-        if score is not None and score > self.best_return:
-            self.best_return = score
+        if score is None or score <= self.best_return:
+            return
+        # Before the first one that is due, any weights are better than none.
+        if is_due or np.isinf(self.best_return):
             policy.save(folder / "best.safetensors", *learnt)
+        if is_due:
+            self.best_return = score
 
     def check_finite(self) -> None:
         """Raise UserError if a loss or gradient was not finite since the start."""

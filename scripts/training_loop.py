@@ -51,7 +51,7 @@ def train(
                 _write_histograms(each, writer)
     for each in runs:
         if each.rows != each.saved_rows:
-            each.save()
+            each.save(is_due=each.rows >= total)
 
 
 def _write_histograms(run: Run, writer: MetricsWriter) -> None:

@@ -37,6 +37,16 @@ def test_weights_and_meta_come_back(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["weights.safetensors"]
 
 
+def test_the_same_weights_and_meta_are_the_same_bytes(tmp_path: Path) -> None:
+    meta = {f"key {i}": '"\\' * i + "é" for i in range(8)}
+    for name, given in (("one", meta), ("two", dict(reversed(meta.items())))):
+        save_weights(tmp_path / name, PARAMS, given)
+    one, two = ((tmp_path / name).read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert load_weights(tmp_path / "one")[1] == meta
+    assert int.from_bytes(one[:8], "little") % 8 == 0  # the arrays stay aligned
+
+
 def test_transposed_weights_come_back_in_order(tmp_path: Path) -> None:
     turned = PARAMS["params:dqn/~/conv2_d"]["w"].T
     save_weights(tmp_path / "w", {"m": {"w": turned}}, {})

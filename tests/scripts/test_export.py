@@ -106,6 +106,7 @@ def test_the_file_names_no_path_of_the_machine_that_wrote_it(breakout):
     content = export_file.pack(net)
     assert str(ROOT).encode() not in content
     assert b"site-packages" not in content
+    assert content == export_file.pack(net)  # called from another line
 
 
 def test_on_cuda_the_convolutions_are_convolutions_with_the_same_values(breakout):

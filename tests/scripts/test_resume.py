@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import envs
 from dqnlab.weights import load_weights
+from scripts.options import parse
+from scripts.training import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMINGS = {"seconds", "frames_per_second"}
@@ -41,12 +44,13 @@ def rows(run_dir: Path) -> list[dict[str, object]]:
 
 def assert_same_run(one: Path, other: Path) -> None:
     assert rows(one) == rows(other)
-    files = [sorted((path / "weights").glob("0*.safetensors"))[-1] for path in (one, other)]
-    assert files[0].name == files[1].name
-    (ours, _), (theirs, _) = (load_weights(path) for path in files)
+    last = [sorted((path / "weights").glob("0*.safetensors"))[-1] for path in (one, other)]
+    assert last[0].name == last[1].name
+    (ours, _), (theirs, _) = (load_weights(path) for path in last)
     for module, arrays in ours.items():
         for name, array in arrays.items():
             np.testing.assert_array_equal(array, theirs[module][name])
+    assert last[0].read_bytes() == last[1].read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +121,22 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(uninterrupt
     assert done.returncode == 0
     assert str(newest) in done.stderr
     assert_same_run(uninterrupted, run_dir)
+
+
+def test_an_interrupt_does_not_compete_for_the_best_weights(tmp_path, monkeypatch):
+    options = parse(["--game", "catch", "--num-envs", "2", "--hidden", "4"], None)
+    run = Run(options, envs.make("catch", 2), tmp_path)
+    best = tmp_path / "weights/best.safetensors"
+    run.start()
+    assert not best.exists()
+    # Rows, the training score, whether the checkpoint is due; the rows whose weights are the best.
+    for rows, score, is_due, expected in (
+        (1, 5.0, False, 1),  # better than none, but the next one replaces it
+        (2, 1.0, True, 2),
+        (3, 9.0, False, 2),
+        (4, 2.0, True, 4),
+    ):
+        run.rows = rows
+        monkeypatch.setattr(run.driver.tracker, "mean", lambda score=score: score)
+        run.save(is_due=is_due)
+        assert load_weights(best)[1]["agent_steps"] == str(2 * expected)

@@ -47,8 +47,9 @@ def rows(run_dir: Path) -> list[dict[str, float]]:
 def assert_same_run(one: Path, other: Path) -> None:
     assert rows(one) == rows(other)
     for name in ("last", "best"):
-        ours, theirs = (load_weights(p / f"weights/{name}.safetensors")[0] for p in (one, other))
-        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+        paths = [path / f"weights/{name}.safetensors" for path in (one, other)]
+        jax.tree.map(np.testing.assert_array_equal, *(load_weights(path)[0] for path in paths))
+        assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 @pytest.fixture(scope="module")
