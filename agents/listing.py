@@ -4,9 +4,8 @@ import math
 
 import jax
 
-from agents import registry
+from agents import presets, registry
 from agents.agent import Agent
-from agents.presets import PRESETS
 from dqnlab.types import EnvSpec
 
 # An Atari game with the full set of actions.
@@ -33,9 +32,9 @@ def table() -> str:
     lines = []
     for name, entry in registry.AGENTS.items():
         sizes = []
-        for preset, settings in PRESETS[name].items():
+        for kind, settings in presets.presets_of(name).items():
             acting, noise = num_parameters(registry.make(name, settings, ATARI))
             extra = f" + {noise:,} of noise" if noise else ""
-            sizes.append(f"{preset} {acting:,}{extra}")
+            sizes.append(f"{kind} {acting:,}{extra}")
         lines += [f"{name:17}{entry.summary}", f"{'':17}{entry.paper}; {'; '.join(sizes)}", ""]
     return "\n".join([*lines, "Presets with their numbers of parameters, for 18 actions."])

@@ -2,13 +2,15 @@
 
 One preset serves all games; nothing here may depend on a game's name. Each agent has `laptop`:
 the same numbers for all, changed only in what makes the agent. `agents/published.py` has what
-papers and their code share among agents, with its sources.
+papers and their code share among agents, with its sources. An agent without a row here has the
+shared `laptop` and no other preset.
 """
 
 from dataclasses import replace
 
-from agents import published
+from agents import published, registry
 from agents.settings import Settings, choose
+from dqnlab.types import UserError
 
 # Ours: short ramp-ups, more games at once, a replay that fits a laptop, and a learning rate that
 # falls, late, from four times Dopamine's to it. docs/results/ has the runs behind each number.
@@ -220,6 +222,18 @@ PRESETS: dict[str, dict[str, Settings]] = {
 }
 
 
+def presets_of(agent: str) -> dict[str, Settings]:
+    """The agent's presets: its row in PRESETS, or the shared `laptop` numbers if it has no row."""
+    registry.check_name(agent)
+    replays = registry.AGENTS[agent].replays
+    if agent not in PRESETS and _LAPTOP.replay not in replays:
+        raise UserError(
+            f"agent {agent!r} has no presets, and the shared one has replay {_LAPTOP.replay!r}, "
+            f"where it learns from {', '.join(replays)}: give it a row in agents/presets.py"
+        )
+    return PRESETS.get(agent, {"laptop": _LAPTOP})
+
+
 def preset(agent: str, name: str) -> Settings:
     """The agent's preset of that name; UserError naming the nearest one otherwise."""
-    return choose(choose(PRESETS, agent, "agent"), name, f"preset of {agent}")
+    return choose(presets_of(agent), name, f"preset of {agent}")

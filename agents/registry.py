@@ -1,4 +1,7 @@
-"""All agents by name. A new one is a row here and in presets.py, and a file if its loss is new."""
+"""All agents by name. A new one is a row here, and a file if its loss is new.
+
+It has the shared `laptop` numbers; a row in presets.py gives it others.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -3,8 +3,10 @@ from dataclasses import fields, replace
 
 import pytest
 
+from agents import dqn, pqn, registry
 from agents.limits import check
 from agents.presets import PRESETS, preset
+from agents.registry import Entry
 from agents.settings import Settings
 from dqnlab.types import UserError
 
@@ -26,6 +28,20 @@ def test_every_setting_says_what_it_is():
     for field in fields(Settings):
         _, after = text.split(f"\n    {field.name}: ", 1)
         assert after.split("\n")[1].startswith('    """'), field.name
+
+
+def test_an_agent_without_presets_has_the_shared_laptop(monkeypatch):
+    monkeypatch.setitem(registry.AGENTS, "mine", Entry(dqn.make, "-", "a row and no presets"))
+    assert preset("mine", "laptop") == preset("dqn", "laptop")
+    with pytest.raises(UserError, match=r"preset of mine 'zoo' is unknown.*Allowed: laptop"):
+        preset("mine", "zoo")
+
+
+def test_an_agent_without_presets_that_cannot_use_the_shared_one_says_so(monkeypatch):
+    entry = Entry(pqn.make, "-", "a row and no presets", ("rollout",))
+    monkeypatch.setitem(registry.AGENTS, "mine", entry)
+    with pytest.raises(UserError, match=r"agent 'mine' has no presets, .* learns from rollout: g"):
+        preset("mine", "laptop")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from agents import listing, registry
-from agents.presets import PRESETS, preset
+from agents.presets import preset, presets_of
 from agents.replay import Replay
 from agents.settings import REPLAYS, Settings
 from dqnlab.types import UserError
@@ -20,7 +20,7 @@ def test_an_unknown_agent_is_refused_with_the_nearest():
 
 @pytest.mark.parametrize("name", registry.AGENTS)
 def test_each_preset_has_a_replay_that_its_agent_can_use(name):
-    for settings in PRESETS[name].values():
+    for settings in presets_of(name).values():
         assert settings.replay in registry.AGENTS[name].replays
         assert settings.replay in REPLAYS
 
@@ -39,5 +39,5 @@ def test_the_list_names_every_agent_with_its_presets_and_sizes():
         at = next(i for i, line in enumerate(lines) if line.split()[:1] == [name])
         assert entry.summary in lines[at]
         assert entry.paper in lines[at + 1]
-        assert all(f" {kind} " in lines[at + 1] for kind in PRESETS[name])
+        assert all(f" {kind} " in lines[at + 1] for kind in presets_of(name))
     assert "nature 1,693,362" in listing.table()
