@@ -2,7 +2,7 @@
 
 python scripts/train_dqn.py --game Pong
 python scripts/train_dqn.py --resume runs/Pong-prioritized-s0-...
-python scripts/train_dqn.py --list    all agents with their presets, papers and sizes
+python scripts/train_dqn.py --list    # all agents with their presets, papers and sizes
 
 Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, or else in ~/.cache/dqnlab: the second
 start of a run is quick.

@@ -2,8 +2,8 @@
 
 python scripts/train_supervised.py digits-mlp --seeds 5
 python scripts/train_supervised.py --resume runs/digits-mlp-supervised-s0-...
-python scripts/train_supervised.py --list    all tasks with their figures and minutes
-python scripts/train_supervised.py --sample RUN    e.g. text from a language model; --help beside it
+python scripts/train_supervised.py --list    # all tasks with their figures and minutes
+python scripts/train_supervised.py --sample RUN    # e.g. text of a language model; or with --help
 python scripts/train_supervised.py TASK --help
 """
 
