@@ -9,7 +9,7 @@ On the host, `learn` is only dispatched before the emulator steps: both work at 
 games in two groups acting does so, too: one group is played while the other is acted on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,11 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from agents.game_log import TRAINING, GameLog, env_seed
 from agents.runner import Runner, RunState
 from agents.scores import EpisodeTracker
 from dqnlab.types import Array, Env, PyTree, TimeStep, UserError
-
-TRAINING, EVALUATION = 0, 1  # streams of seeds
 
 
 def num_groups(num_envs: int) -> int:
@@ -29,38 +28,30 @@ def num_groups(num_envs: int) -> int:
     return 1 if num_envs % 2 or jax.default_backend() == "cpu" else 2
 
 
-def env_seed(run_seed: int, stream: int, iteration: int) -> int:
-    """A seed for all games of one iteration; no two (run, stream, iteration) share it."""
-    return int(np.random.SeedSequence((run_seed, stream, iteration)).generate_state(1)[0])
-
-
 class HostDriver:
     """Drives games that live on the host (the Atari emulator, Gymnasium).
 
-    An emulator's state cannot be saved, so it is made again: every `rows_per_iteration` vector
-    steps all games are reset with seeds of (run seed, iteration), interrupted or not, and the
-    actions since then are logged. A resumed run resets with the same seeds and replays the log;
-    all games arrive where they were. Episodes cut by the reset count as truncations.
+    An emulator's state cannot be saved, so it is made again from seeds and logged actions
+    (agents/game_log.py). Each game gets a fresh seed at its first end after `seed_period` rows,
+    whether or not the run was interrupted: no game is cut for it.
     """
 
-    def __init__(self, runner: Runner, env: Env, run_seed: int, rows_per_iteration: int):
+    def __init__(self, runner: Runner, env: Env, run_seed: int, seed_period: int):
         self._runner = runner
         self._env = env
-        self._run_seed = run_seed
-        self._rows_per_iteration = rows_per_iteration
+        self._log = GameLog(env, run_seed, seed_period)
         self._act: Any = jax.jit(runner.act, donate_argnums=0)
         self._choose: Any = jax.jit(runner.choose)
         self._store: Any = jax.jit(runner.store, donate_argnums=0)
         self._learn: Any = jax.jit(runner.learn, donate_argnums=0)
         self.tracker = EpisodeTracker(env.spec.num_envs)
-        self._actions = np.zeros((rows_per_iteration, env.spec.num_envs), np.uint8)
         self._rows = 0
         size = env.spec.num_envs // env.groups
         self._groups = [slice(i * size, (i + 1) * size) for i in range(env.groups)]
         self._sent: list[np.ndarray | None] = [None] * env.groups  # actions of steps under way
         self._shown: list[TimeStep] = []  # what each group showed last
-        self._env_state: Any = None
-        self._reset()
+        self._env_state, timestep = self._log.replay(env, 0)
+        self._show(timestep)
 
     def advance(
         self, state: RunState, num_rows: int, should_stop: Callable[[], bool]
@@ -75,8 +66,6 @@ class HostDriver:
         return state, done
 
     def _row(self, state: RunState) -> RunState:
-        row = self._rows % self._rows_per_iteration
-        is_last = row == self._rows_per_iteration - 1
         choices = []
         for group, games in enumerate(self._groups):
             timestep = self._receive(group)
@@ -86,18 +75,13 @@ class HostDriver:
                 choices.append(self._choose(state, timestep, games.start))
                 action = choices[-1].action
             chosen = np.asarray(action)
-            self._actions[row, games] = chosen
-            if not is_last:
-                self._send(group, chosen)
+            self._log.record(self._rows, games, chosen)
+            self._send(group, chosen)
         if choices:
             state = self._store(state, choices)
         self._rows += 1
         if self._runner.is_due(self._rows):
             state = self._learn(state)  # runs while the emulator does
-        if is_last:
-            self.tracker.cut()
-            self._reset()
-            self._count()
         return state
 
     def _send(self, group: int, action: np.ndarray) -> None:
@@ -113,9 +97,18 @@ class HostDriver:
                 self._shown[group] = self._env.recv(group)
             else:
                 self._env_state, self._shown[group] = self._env.step(self._env_state, action)
+            self._reseed(group)
             if group == len(self._groups) - 1:
                 self._count()
         return self._shown[group]
+
+    def _reseed(self, group: int) -> None:
+        """Give a fresh seed to those games of a group whose turn it is."""
+        games, timestep = self._groups[group], self._shown[group]
+        due, is_cut = self._log.due(self._rows, games, np.asarray(timestep.first))
+        if due.size:
+            self.tracker.cut(due[is_cut])
+            self._shown[group] = self._log.reseed(self._env, self._rows, due, games, timestep)
 
     def _count(self) -> None:
         reward = np.concatenate([each.reward for each in self._shown])
@@ -138,33 +131,35 @@ class HostDriver:
     def snapshot(self) -> PyTree:
         """What must be saved to come back here: arrays of fixed shapes."""
         rows = np.asarray(self._rows)
-        return {"actions": self._actions, "rows": rows, "timestep": self._timestep()}
+        return {"log": self._log.state(), "rows": rows, "timestep": self._timestep()}
+
+    def snapshot_like(self, saved: Mapping[str, Any]) -> PyTree:
+        """Return the arrays that a checkpoint with the leaves `saved` has of a driver."""
+        old = saved.get("['driver']['actions']")  # of version 0.1
+        snapshot = self.snapshot()
+        if old is not None:
+            del snapshot["log"]
+            snapshot["actions"] = np.zeros(old.shape, np.uint8)
+        return snapshot
 
     def restore(self, snapshot: PyTree) -> None:
         """Play the games up to where `snapshot` was taken.
 
         Raises UserError if they do not arrive there (another emulator version, another machine).
         """
-        self._actions[:] = snapshot["actions"]
         self._rows = int(snapshot["rows"])
-        self._reset()
-        for row in range(self._rows % self._rows_per_iteration):
-            action = self._actions[row].astype(np.int32)
-            self._env_state, timestep = self._env.step(self._env_state, action)
-            self._show(timestep)
-        timestep = self._timestep()
+        if "actions" in snapshot:
+            self._log.restore_version_0_1(snapshot["actions"], self._rows)
+        else:
+            self._log.restore(snapshot["log"])
+        self._env_state, timestep = self._log.replay(self._env, self._rows)
+        self._show(timestep)
         for name, ours, saved in zip(timestep._fields, timestep, snapshot["timestep"], strict=True):
             if not np.array_equal(ours, saved):
                 raise UserError(
                     f"replaying {self._rows} steps of {self._env.spec.game} gave another {name} "
                     "than the checkpoint holds: resume with the ale-py version in config.json"
                 )
-
-    def _reset(self) -> None:
-        iteration = self._rows // self._rows_per_iteration
-        seed = env_seed(self._run_seed, TRAINING, iteration)
-        self._env_state, timestep = self._env.reset(seed)
-        self._show(timestep)
 
 
 class DeviceDriver:
@@ -209,17 +204,21 @@ class DeviceDriver:
         games = jax.tree.map(np.asarray, (self._env_state, self._timestep))
         return {"games": games, "rows": np.asarray(self._rows)}
 
+    def snapshot_like(self, saved: Mapping[str, Any]) -> PyTree:
+        """Return the arrays that a checkpoint has of a driver."""
+        return self.snapshot()
+
     def restore(self, snapshot: PyTree) -> None:
         """Come back to where `snapshot` was taken."""
         self._env_state, self._timestep = jax.tree.map(jnp.asarray, snapshot["games"])
         self._rows = int(snapshot["rows"])
 
 
-def make(runner: Runner, env: Env, run_seed: int, rows_per_iteration: int) -> Any:
+def make(runner: Runner, env: Env, run_seed: int, seed_period: int) -> Any:
     """The driver that fits the games."""
     if env.spec.traceable:
         return DeviceDriver(runner, env, run_seed)
-    return HostDriver(runner, env, run_seed, rows_per_iteration)
+    return HostDriver(runner, env, run_seed, seed_period)
 
 
 def many_rows(

@@ -48,10 +48,10 @@ class EpisodeTracker:
         self._lengths[first] = 0
         return finished
 
-    def cut(self) -> None:
-        """All games are reset from outside: the unfinished ones count for nothing."""
-        self._sums[:] = 0.0
-        self._lengths[:] = 0
+    def cut(self, games: np.ndarray) -> None:
+        """Forget the unfinished scores of `games`, int[M]: they are begun anew from outside."""
+        self._sums[games] = 0.0
+        self._lengths[games] = 0
 
     def mean(self, last: int = _RECENT) -> float | None:
         """Mean score of the last finished games, at most 100; None before the first."""

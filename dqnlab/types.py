@@ -82,3 +82,7 @@ class Env(NamedTuple):
     groups: int = 1  # G; more than one only where there are `send` and `recv`
     send: Callable[[int, Any], None] | None = None  # (group, int32[N / G]): begins its step
     recv: Callable[[int], TimeStep] | None = None  # group -> TimeStep[N / G]: waits for the end
+    # Games on the host only: (int[M] games, seed) -> obs [M, *obs_shape]. Those games begin anew as
+    # `reset(seed)` would begin them; the others stand as they are, and `env_state` stays good.
+    restart: Callable[[np.ndarray, Any], np.ndarray] | None = None
+    max_episode_steps: int | None = None  # agent steps after which a game is truncated, if known

@@ -136,6 +136,7 @@ def make_atari(
 def _run(spec: EnvSpec, emulators: list[AtariVectorEnv], life_loss: bool, timeout_s: float) -> Env:
     num_envs, num_groups = spec.num_envs, len(emulators)
     size = num_envs // num_groups
+    cap = "max_frames_train" if spec.protocol["training"] else "max_frames_eval"
     games = _Games(
         emulators,
         os.getpid(),
@@ -205,6 +206,21 @@ def _run(spec: EnvSpec, emulators: list[AtariVectorEnv], life_loss: bool, timeou
         games.lives[mine], games.ended[mine] = lives, terminated | truncated
         return TimeStep(obs[:, 0], reward.astype(np.float32), discount.astype(np.float32), first)
 
+    def restart(mine: np.ndarray, seed: Any) -> np.ndarray:
+        running = _check_usable(games)
+        seeds = host.game_seeds(seed, num_envs)
+        mask = np.isin(np.arange(num_envs), mine)
+        shown: dict[int, np.ndarray] = {}
+        for group, (part, its_seeds) in enumerate(zip(_parts(mask), _parts(seeds), strict=True)):
+            if part.any():
+                if games.is_sent[group]:
+                    raise ValueError(f"group {group} has a step under way: receive it first")
+                obs, info = running[group].reset(seed=its_seeds[part], options={"reset_mask": part})
+                index = group * size + np.flatnonzero(part)
+                games.lives[index], games.ended[index] = info["lives"][part], False
+                shown |= dict(zip(index.tolist(), obs[part, 0], strict=True))
+        return np.stack([shown[game] for game in mine.tolist()])
+
     def close() -> None:
         games.emulators = []  # frees the C++ side; `AtariVectorEnv.close` does not
         watched.stop()
@@ -212,7 +228,18 @@ def _run(spec: EnvSpec, emulators: list[AtariVectorEnv], life_loss: bool, timeou
     def _parts(values: np.ndarray) -> list[np.ndarray]:
         return np.split(values, num_groups)
 
-    return Env(spec, reset, step, close, lambda: games.lives.copy(), num_groups, send, recv)
+    return Env(
+        spec,
+        reset,
+        step,
+        close,
+        lives=lambda: games.lives.copy(),
+        groups=num_groups,
+        send=send,
+        recv=recv,
+        restart=restart,
+        max_episode_steps=spec.protocol[cap] // spec.frame_skip,
+    )
 
 
 def _join(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -110,4 +110,12 @@ def _run(spec: EnvSpec, games: VectorEnv[Any, Any, Any], first_action: int) -> E
         )
         return now.token, timestep
 
-    return Env(spec=spec, reset=reset, step=step, close=games.close)
+    def restart(mine: np.ndarray, seed: Any) -> np.ndarray:
+        mask = np.isin(np.arange(num_envs), mine)
+        seeds = host.game_seeds(seed, num_envs).tolist()
+        obs, _ = games.reset(seed=seeds, options={"reset_mask": mask})
+        now.ended[mask] = False
+        return np.asarray(obs[mine].astype(dtype))
+
+    limit = spec.protocol["max_episode_steps"]
+    return Env(spec, reset, step, games.close, restart=restart, max_episode_steps=limit)

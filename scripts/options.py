@@ -42,8 +42,9 @@ class Options:
     """Frames between checkpoints."""
     log_every: int = 10_000
     """Frames between rows of metrics.jsonl."""
-    iteration: int = 1_000_000
-    """Frames between resets of all games with fresh seeds; bounds the time that a resume takes."""
+    reseed_every: int = 60_000
+    """Frames of one game after which it gets a fresh seed when it next ends. A resume plays every
+    game again from its last seed: smaller values make that quicker."""
     keep: int = 2
     """Checkpoints kept, beside the best weights."""
     eval_episodes: int = 20
@@ -94,6 +95,8 @@ def read_options(run_dir: Path) -> Options:
     young = {f.name: f.default for f in dataclasses.fields(Options) if f.name != "settings"}
     aside = {"settings": config["settings"], "run_dir": None, "resume": None}
     values = {**young, **config["options"], **aside}
+    if (frames := values.pop("iteration", None)) is not None:  # of version 0.1: of all its games
+        values["reseed_every"] = max(1, frames // config["spec"]["num_envs"])
     options = records.load(Options, values, str(run_dir / run_folder.CONFIG))
     return dataclasses.replace(options, resume=run_dir)
 
@@ -121,7 +124,7 @@ def of_each_seed(options: Options) -> list[Options]:
 
 
 def _check(options: Options) -> None:
-    for name in ("frames", "num_seeds", "checkpoint_every", "log_every", "iteration", "keep"):
+    for name in ("frames", "num_seeds", "checkpoint_every", "log_every", "reseed_every", "keep"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; at least 1")
     for name in ("seed", "eval_episodes"):

@@ -33,7 +33,7 @@ _TRAIN = Path(__file__).with_name("train_dqn.py")
 # A replay that is soon full, resets and checkpoints often: what leaks, leaks often.
 _SOAK = (
     "--game Pong --frames 2000000000 --replay-capacity 8000 --learning-starts 1000 "
-    "--update-period 16 --checkpoint-every 8000 --log-every 1600 --iteration 16000 "
+    "--update-period 16 --checkpoint-every 8000 --log-every 1600 --reseed-every 2000 "
     "--eval-episodes 0"
 ).split()
 GROWTH = 0.01  # of memory, over the watched time

@@ -22,7 +22,7 @@ class Run:
 
     def __init__(self, options: Options, env: Env, run_dir: Path):
         self.options, self.env, self.dir = options, env, run_dir
-        self.spec = env.spec
+        self.spec = spec = env.spec
         settings = options.settings
         self.agent = registry.make(options.agent, settings, self.spec)
         replay = registry.make_replay(settings, self.spec)
@@ -30,7 +30,7 @@ class Run:
         self.runner = runner.make(self.agent, replay, settings, self.spec, optimizer)
         self.frames_per_row = self.spec.num_envs * self.spec.frame_skip
         self.driver = drivers.make(
-            self.runner, self.env, options.seed, self.rows_of(options.iteration)
+            self.runner, self.env, options.seed, max(1, options.reseed_every // spec.frame_skip)
         )
         self.rows = 0
         self.saved_rows = 0
@@ -53,7 +53,7 @@ class Run:
         """Make the state of the newest intact checkpoint."""
         saved, self.problems = checkpoint.latest(self.dir / "checkpoints")
         like = jax.eval_shape(self.runner.init, np.uint32(0))
-        parts = {"run": saving.small_part(like), "driver": self.driver.snapshot()}
+        parts = {"run": saving.small_part(like), "driver": self.driver.snapshot_like(saved.state)}
         parts = checkpoint.load_state(saved, parts)
         ring = jax.jit(lambda: self.runner.init(np.uint32(0)).replay.ring)()
         for segment in checkpoint.read_log(saved):

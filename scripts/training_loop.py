@@ -6,8 +6,7 @@ from typing import Any
 
 import jax
 
-from agents import driver as drivers
-from agents import policy, registry, seeds
+from agents import game_log, policy, registry, seeds
 from dqnlab import native, run_folder
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import UserError
@@ -89,7 +88,7 @@ def finish(run: Run, progress: Progress, writer: MetricsWriter) -> None:
     options = run.options
     trained = policy.load(run.dir, "last")
     epsilon = options.settings.evaluation_epsilon
-    seed = drivers.env_seed(options.seed, drivers.EVALUATION, 0)
+    seed = game_log.env_seed(options.seed, game_log.EVALUATION, 0)
     progress.say(f"evaluating: {options.eval_episodes} games")
     result = evaluate.score(
         trained,

@@ -23,23 +23,25 @@ class Run(NamedTuple):
         return self._replace(state=self.driver.advance(self.state, num_rows, lambda: False)[0])
 
 
-def start(name: str, settings: Settings, env: Env, seed: int = 0) -> Run:
+def start(name: str, settings: Settings, env: Env, seed: int = 0, seed_period: int = 10_000) -> Run:
     agent = registry.make(name, settings, env.spec)
     replay = registry.make_replay(settings, env.spec)
     optimizer = registry.make_optimizer(settings)
     run = runner.make(agent, replay, settings, env.spec, optimizer)
     state = jax.jit(run.init)(np.uint32(seed))
-    return Run(driver.make(run, env, seed, rows_per_iteration=10_000), state, run)
+    return Run(driver.make(run, env, seed, seed_period), state, run)
 
 
-def saved_and_loaded(run: Run, name: str, settings: Settings, env: Env, seed: int = 0) -> Run:
+def saved_and_loaded(
+    run: Run, name: str, settings: Settings, env: Env, seed: int = 0, seed_period: int = 10_000
+) -> Run:
     """A run as a fresh process would restore it from a checkpoint's arrays."""
     small = jax.device_get(saving.small_part(run.state))
     rows, ring = int(run.state.rows), run.state.replay.ring
     oldest = saving.oldest_row(ring, rows)
     columns = saving.read_rows(ring, oldest, rows)
     snapshot = jax.tree.map(np.array, run.driver.snapshot())
-    other = start(name, settings, env, seed)
+    other = start(name, settings, env, seed, seed_period)
     ring = saving.write_rows(other.state.replay.ring, oldest, columns)
     other.driver.restore(snapshot)
     return other._replace(state=saving.join(jax.tree.map(jnp.asarray, small), ring))

@@ -55,7 +55,7 @@ def train(agent: str, game: str) -> tuple[runner.RunState, driver.HostDriver]:
     env = envs.make(game, NUM_ENVS)
     try:
         run, first_state = make_runner(agent, env.spec.num_actions)
-        games = driver.HostDriver(run, env, run_seed=0, rows_per_iteration=1000)
+        games = driver.HostDriver(run, env, run_seed=0, seed_period=1000)
         state = jax.tree.map(jnp.copy, first_state)  # the driver donates it
         for _ in range(MOST_ROWS):
             state, _ = games.advance(state, 1, lambda: False)

@@ -45,9 +45,11 @@ def test_the_tracker_equals_a_plain_loop(num_envs: int, seed: int, ends: float) 
         assert tracker.add(reward, first) == loop.add(reward, first)
         first = rng.random(num_envs) < ends
         if rng.random() < 0.02:
-            tracker.cut()
-            loop.games = [[] for _ in range(num_envs)]
-            first = np.ones(num_envs, bool)
+            cut = np.flatnonzero(rng.random(num_envs) < 0.5)
+            tracker.cut(cut)
+            for game in cut:
+                loop.games[game] = []
+            first[cut] = True
         if rng.random() < 0.1:  # killed and resumed
             saved = json.loads(json.dumps(tracker.state()))
             tracker = EpisodeTracker(num_envs)

@@ -99,7 +99,7 @@ def test_the_command_it_gives_makes_the_same_run(pong):
     assert words[:2] == ["python", "scripts/train_dqn.py"]
     again, saved = options.parse(words[2:], None), options.read_options(pong)
     assert again.settings == saved.settings
-    kept = ("game", "agent", "frames", "seed", "protocol", "log_every", "iteration", "keep")
+    kept = ("game", "agent", "frames", "seed", "protocol", "log_every", "reseed_every", "keep")
     assert {k: getattr(again, k) for k in kept} == {k: getattr(saved, k) for k in kept}
 
 

@@ -19,11 +19,11 @@ from scripts.training import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMINGS = {"seconds", "frames_per_second"}
-# Real Pong with sticky actions; small batches, seldom, keep it short. Iterations (resets of all
-# games), checkpoints and log rows fall on different steps, and the replay wraps around.
+# Real Breakout with sticky actions; small batches, seldom, keep it short. Fresh seeds of games,
+# checkpoints and log rows fall on different steps, and the replay wraps around.
 ARGS = (
-    "--game Pong --frames 12000 --num-envs 4 --seed 3 --log-every 1000 --checkpoint-every 1600 "
-    "--iteration 3600 --replay-capacity 1200 --learning-starts 400 --epsilon-decay-steps 1500 "
+    "--game Breakout --frames 12000 --num-envs 4 --seed 3 --log-every 1000 --checkpoint-every 1600 "
+    "--reseed-every 900 --replay-capacity 1200 --learning-starts 400 --epsilon-decay-steps 1500 "
     "--target-update-period 400 --update-period 20 --batch-size 8 --hidden 16 --eval-episodes 0 "
     "--device cpu"
 ).split()
