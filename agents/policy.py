@@ -94,8 +94,8 @@ def load(run_dir: str | Path, which: str = "best") -> Policy:
     """Load the agent of a run folder.
 
     Args:
-      which: `best` (highest training score when a checkpoint was written), `last`, or the
-        agent steps of a kept checkpoint.
+      which: `best` (highest training score at a checkpoint, once 20 games are finished; the last
+        before that), `last`, or the agent steps of a kept checkpoint.
 
     Raises UserError where the folder, the weights or their shapes are not as they should be.
     """

@@ -30,7 +30,8 @@ class Options:
     run_dir: Annotated[Path, tyro.conf.Positional]
     """Run folder that train_dqn.py wrote."""
     checkpoint: str = "best"
-    """best (highest training score at a checkpoint), last, or the agent steps of a kept one."""
+    """best (highest training score at a checkpoint, once 20 games are finished), last, or the agent
+    steps of a kept one."""
     episodes: int = 30
     """Full games to play; each that is started counts."""
     epsilon: float | None = None

@@ -27,7 +27,8 @@ class Options:
     out: Path
     """The file to write; one that is there is replaced."""
     checkpoint: str = "best"
-    """best (highest training score at a checkpoint), last, or the agent steps of a kept one."""
+    """best (highest training score at a checkpoint, once 20 games are finished), last, or the agent
+    steps of a kept one."""
 
 
 def main(args: list[str] | None = None) -> int:

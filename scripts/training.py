@@ -16,6 +16,8 @@ from dqnlab.train import TrainState
 from dqnlab.types import Env, UserError
 from scripts.options import Options
 
+GAMES_FOR_BEST = 20  # finished games that a training score needs before it chooses the best weights
+
 
 class Run:
     """A run in progress: the state that learns, the games, the folder."""
@@ -74,7 +76,7 @@ class Run:
         return int(done)
 
     def save(self, *, is_due: bool = True) -> None:
-        """Write the weights (also as the best, if the score is the best yet) and a checkpoint.
+        """Write a checkpoint and the weights, also as the best if the score is the highest yet.
 
         Args:
           is_due: False at an interrupt. Such a checkpoint does not compete for the best, or the
@@ -119,14 +121,13 @@ class Run:
             ) from error
         learnt = (train.params, train.net_state, steps, self.spec)
         policy.save(folder / f"{steps:012d}.safetensors", *learnt)
+        is_best = np.isinf(self.best_return)  # until enough games are finished, the last weights
         score = self.driver.tracker.mean()
-        if score is None or score <= self.best_return:
-            return
-        # Before the first one that is due, any weights are better than none.
-        if is_due or np.isinf(self.best_return):
+        if is_due and score is not None and self.driver.tracker.episodes >= GAMES_FOR_BEST:
+            is_best = score > self.best_return
+            self.best_return = max(score, self.best_return)
+        if is_best:
             policy.save(folder / "best.safetensors", *learnt)
-        if is_due:
-            self.best_return = score
 
     def check_finite(self) -> None:
         """Raise UserError if a loss or gradient was not finite since the start."""

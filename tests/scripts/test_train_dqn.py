@@ -50,6 +50,15 @@ def test_a_run_writes_everything_that_its_folder_promises(short_run):
     assert evaluation["human_normalized"] is None
 
 
+def test_a_run_too_short_to_finish_20_games_has_its_last_weights_as_the_best(tmp_path):
+    args = "--frames 160 --checkpoint-every 80 --learning-starts 40 --eval-episodes 0".split()
+    run_dir = tmp_path / "run"
+    assert run(*SHORT, *args, "--run-dir", str(run_dir)).returncode == 0
+    best, last = run_dir / "weights" / "best.safetensors", run_dir / "weights" / "000000000160"
+    assert json.loads((run_dir / "checkpoints/000000000160/manifest.json").read_text())
+    assert best.read_bytes() == last.with_suffix(".safetensors").read_bytes()
+
+
 def test_a_longer_frames_goes_on_with_a_finished_run(short_run):
     done = run("--resume", str(short_run), "--frames", "1600", "--eval-episodes", "0", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
