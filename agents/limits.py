@@ -2,6 +2,7 @@
 
 import math
 
+from agents import schedules
 from agents.settings import (
     INITIALIZERS,
     MUNCHAUSEN_POLICIES,
@@ -33,12 +34,7 @@ _AT_LEAST_ONE = (
 )
 _AT_LEAST_ZERO = (
     "learning_starts",
-    "epsilon_decay_steps",
-    "learning_rate_warmup_steps",
-    "learning_rate_decay_starts",
-    "learning_rate_decay_steps",
     "augmentation_pad",
-    "importance_exponent_steps",
     "burn_in",
 )
 _SHARES = (
@@ -86,9 +82,14 @@ def check(settings: Settings) -> None:
         _require(getattr(s, name) >= 1, s, name, "an integer of at least 1")
     for name in _AT_LEAST_ZERO:
         _require(getattr(s, name) >= 0, s, name, "an integer of at least 0")
-    for name in ("pool_size", "epsilon_off_steps"):
-        value = getattr(s, name)
-        _require(value is None or value >= 1, s, name, "None or an integer of at least 1")
+    value = s.pool_size
+    _require(value is None or value >= 1, s, "pool_size", "None or an integer of at least 1")
+    for name in schedules.LENGTHS:
+        length = getattr(s, name)
+        is_fine = schedules.is_length(length) or (name == "epsilon_off_steps" and length is None)
+        _require(
+            is_fine, s, name, "a whole number of agent steps or a share of the run (0.0 .. 1.0)"
+        )
     for name in _SHARES:
         _require(0 <= getattr(s, name) <= 1, s, name, "between 0 and 1")
     for name in _ABOVE_ZERO:

@@ -31,8 +31,8 @@ _NARROW: published.Parts = {
     "learning_rate": 5e-4,
     "learning_rate_warmup_steps": 8_000,
     "learning_rate_final": 5e-5,
-    "learning_rate_decay_starts": 500_000,
-    "learning_rate_decay_steps": 750_000,
+    "learning_rate_decay_starts": 1 / 3,
+    "learning_rate_decay_steps": 1 / 2,
 }
 # Random until learning starts, then by noise alone. The paper's sigma_0 (1706.10295, section 3.2).
 _NOISY: published.Parts = {"noisy_sigma": 0.5, "epsilon_final": 0.0, "epsilon_decay_steps": 0}
@@ -197,7 +197,6 @@ PRESETS: dict[str, dict[str, Settings]] = {
             published.PQN,
             num_envs=32,
             replay_capacity=32 * (32 + 4),
-            epsilon_decay_steps=50_000,  # 10 % of 2M frames
             evaluation_epsilon=0.001,
             precision="auto",
         ),

@@ -12,7 +12,7 @@ import optax
 from agents import c51, dqn, iqn, networks, pqn, qr_dqn, r2d2
 from agents.agent import Agent
 from agents.replay import Replay, prioritized, rollout, sequence, uniform
-from agents.settings import Settings, choose
+from agents.settings import Settings, choose, whole
 from dqnlab import optim
 from dqnlab.layers.lstm import zero_state
 from dqnlab.types import EnvSpec, UserError
@@ -144,7 +144,7 @@ def _importance(settings: Settings) -> prioritized.Schedule:
         start=settings.importance_exponent,
         end=settings.importance_exponent_final,
         begin_steps=settings.learning_starts,
-        num_steps=settings.importance_exponent_steps,
+        num_steps=whole(settings.importance_exponent_steps),
     )
 
 

@@ -14,7 +14,7 @@ from jax import lax
 
 from agents.agent import Agent
 from agents.replay import Replay
-from agents.settings import Settings
+from agents.settings import Settings, whole
 from dqnlab import train
 from dqnlab.train import LossAux, TrainState
 from dqnlab.types import Array, EnvSpec, Params, PyTree, TimeStep
@@ -69,7 +69,7 @@ class Runner(NamedTuple):
 
 def epsilon(settings: Settings, agent_steps: Any) -> Any:
     """Share of random actions after so many agent steps; works on ints and arrays."""
-    decay = max(settings.epsilon_decay_steps, 1)
+    decay = max(whole(settings.epsilon_decay_steps), 1)
     progress = jnp.clip((agent_steps - settings.learning_starts) / decay, 0.0, 1.0)
     start, end = settings.epsilon_initial, settings.epsilon_final
     share = start + (end - start) * progress

@@ -1,7 +1,8 @@
 """Every number of a training run: one flat record, so that each is a flag of the command line.
 
 Periods and sizes are in agent steps (one action in one game; 4 emulator frames on Atari), never in
-frames. The defaults are the laptop's: short ramp-ups, several games at once and a replay that fits.
+frames. Lengths of schedules may also be shares of the run (agents/schedules.py). The defaults are
+the laptop's: short ramp-ups, several games at once and a replay that fits.
 """
 
 import dataclasses
@@ -43,10 +44,11 @@ class Settings:
     """Share of random actions until learning_starts."""
     epsilon_final: float = 0.01
     """Share of random actions at the end of the decay."""
-    epsilon_decay_steps: int = 40_000
-    """Agent steps over which epsilon falls linearly, beginning at learning_starts."""
-    epsilon_off_steps: int | None = None
-    """Agent steps after which epsilon is 0; None never."""
+    epsilon_decay_steps: int | float = 40_000
+    """Length of epsilon's linear fall, beginning at learning_starts: agent steps, or a share of the
+    run (0.1)."""
+    epsilon_off_steps: int | float | None = None
+    """Agent steps, or share of the run, after which epsilon is 0; None never."""
     evaluation_epsilon: float = 0.001
     """Share of random actions in evaluation."""
     double: bool = False
@@ -114,8 +116,9 @@ class Settings:
     """Exponent of the importance weights at the start (beta)."""
     importance_exponent_final: float = 1.0
     """Exponent of the importance weights at the end."""
-    importance_exponent_steps: int = 500_000
-    """Agent steps over which that exponent grows linearly, beginning at learning_starts."""
+    importance_exponent_steps: int | float = 1 / 3
+    """Length of that exponent's linear growth, beginning at learning_starts: agent steps, or a
+    share of the run."""
     priority_uniform_share: float = 0.0
     """Share of a prioritized batch that is drawn uniformly."""
     burn_in: int = 10
@@ -136,15 +139,15 @@ class Settings:
     """adam, radam, centered_rmsprop or asgo."""
     learning_rate: float = 2.5e-4
     """Optimizer's step size."""
-    learning_rate_warmup_steps: int = 0
-    """Agent steps over which it rises linearly from 0 once learning starts: the first estimates of
-    an optimizer's moments are rough."""
+    learning_rate_warmup_steps: int | float = 0
+    """Length of its linear rise from 0 once learning starts, in agent steps or as a share of the
+    run: the first estimates of an optimizer's moments are rough."""
     learning_rate_final: float | None = None
     """Step size at the end of its decay, at most learning_rate; None: it does not decay."""
-    learning_rate_decay_starts: int = 500_000
-    """Agent steps after which it begins to fall."""
-    learning_rate_decay_steps: int = 500_000
-    """Agent steps over which it falls linearly."""
+    learning_rate_decay_starts: int | float = 1 / 3
+    """Agent steps, or share of the run, after which it begins to fall."""
+    learning_rate_decay_steps: int | float = 1 / 3
+    """Length of its linear fall: agent steps, or a share of the run."""
     optimizer_epsilon: float = 1.5e-4
     """Added to the root of the mean squared gradient that Adam divides by: where gradients are
     smaller than this, steps are."""
@@ -164,12 +167,25 @@ class Settings:
         shared = math.gcd(self.num_envs, self.update_period)
         return self.num_envs // shared, self.update_period // shared
 
-    def updates_after(self, agent_steps: int) -> int:
-        """Gradient steps taken after so many agent steps, to a learner call."""
+    def updates_after(self, agent_steps: int | float) -> int:
+        """Gradient steps taken after so many agent steps, to a learner call.
+
+        Raises TypeError for a share of a run.
+        """
         updates, rows = self.updates_and_steps()
-        learning = max(0, agent_steps - self.learning_starts)
+        learning = max(0, whole(agent_steps) - self.learning_starts)
         return learning * updates // (rows * self.num_envs)
 
     def munchausen(self) -> tuple[float, float, float]:
         """Alpha, tau and l0 of a Munchausen TD error, in its order."""
         return self.munchausen_alpha, self.munchausen_tau, self.munchausen_l0
+
+
+def whole(length: int | float | None) -> int:
+    """Return a schedule's length in agent steps.
+
+    Raises TypeError for a share of the run: `schedules.in_steps` makes steps of it before.
+    """
+    if not isinstance(length, int):
+        raise TypeError(f"{length} is not a number of agent steps; call schedules.in_steps first")
+    return length

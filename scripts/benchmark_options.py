@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tyro
 
-from agents import networks, presets
+from agents import networks, presets, schedules
 from agents.limits import check as check_settings
 from agents.settings import Settings
 from dqnlab.types import UserError
@@ -124,6 +124,7 @@ def plain_case(options: Options) -> Case:
     settings = dataclasses.replace(
         options.settings, learning_starts=0, epsilon_decay_steps=0, precision=precision
     )
+    settings = schedules.in_steps(settings, 1_500_000)  # as in a run of 6 M frames
     return Case(options.preset, options.game, options.agent, options.protocol, settings)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agents import presets
+from agents import presets, schedules
 from dqnlab import run_folder
 from dqnlab.types import UserError
 from envs import published, scores
@@ -106,9 +106,11 @@ def reproduce(config: dict[str, Any]) -> str:
     for name, default in plain.items():
         if name != "game" and name in options and options[name] != default:
             words += [_flag(name), str(options[name])]
-    preset = dataclasses.asdict(presets.preset(config["agent"], options.get("preset", "laptop")))
+    preset = presets.preset(config["agent"], options.get("preset", "laptop"))
+    frame_skip = int(config["spec"]["frame_skip"])
+    fixed = schedules.in_steps(preset, int(options["frames"]) // frame_skip)
     for name, value in config["settings"].items():
-        if preset.get(name) != value:
+        if getattr(fixed, name) != value:
             words += _words(name, value)
     return shlex.join(words)
 

@@ -19,7 +19,7 @@ if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `en
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import envs
-from agents import driver, listing, networks, policy
+from agents import driver, listing, networks, policy, schedules
 from dqnlab import run_folder
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import Env, UserError
@@ -48,9 +48,10 @@ def main(args: list[str] | None = None) -> int:
         training=True,
         groups=driver.num_groups(options.settings.num_envs),
     )
-    # What "auto" means is decided once, here: a resumed run computes in the same type.
+    # What "auto" and shares of the run mean is decided once, here: a resumed run does the same.
     precision = networks.compute_type(options.settings.precision).name
     settings = dataclasses.replace(options.settings, precision=precision)
+    settings = schedules.in_steps(settings, options.frames // env.spec.frame_skip)
     options = dataclasses.replace(options, game=env.spec.game, settings=settings)
     with contextlib.ExitStack() as stack:
         stack.callback(env.close)
@@ -59,6 +60,9 @@ def main(args: list[str] | None = None) -> int:
         plan = describe(runs, device)  # also the check that it fits
         if not options.quiet:
             print(plan, flush=True)
+        run_steps = options.frames // env.spec.frame_skip
+        for line in schedules.warnings(settings, run_steps, env.spec.frame_skip):
+            print(f"warning: {line}", file=sys.stderr, flush=True)
         for run in runs:
             begin(run)
         progress = Progress(options.frames, runs[0].rows * runs[0].frames_per_row, options.quiet)

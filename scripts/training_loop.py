@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from agents import game_log, policy, registry, seeds
+from agents import game_log, policy, registry, schedules, seeds
 from dqnlab import native, run_folder
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import UserError
@@ -135,6 +135,7 @@ def describe(runs: Sequence[Run], device: str) -> str:
             f"device     {device}",
             f"network    computes in {settings.precision}{_by(settings.precision)}",
             f"replay     {replay.ring.first.size:,} frames, {replay_bytes / 1e9:.2f} GB",
+            f"schedules  {schedules.describe(settings, spec.frame_skip)}",
             *(f"run folder {run.dir}" for run in runs),
         ]
     )

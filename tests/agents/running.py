@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import driver, registry, runner, saving
+from agents import driver, registry, runner, saving, schedules
 from agents.runner import RunState
 from agents.settings import Settings
 from dqnlab.types import Env
@@ -24,6 +24,7 @@ class Run(NamedTuple):
 
 
 def start(name: str, settings: Settings, env: Env, seed: int = 0, seed_period: int = 10_000) -> Run:
+    settings = schedules.in_steps(settings, 1_500_000)
     agent = registry.make(name, settings, env.spec)
     replay = registry.make_replay(settings, env.spec)
     optimizer = registry.make_optimizer(settings)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import envs
-from agents import driver, listing, registry, runner
+from agents import driver, listing, registry, runner, schedules
 from agents.limits import check
 from agents.presets import preset
 from agents.settings import Settings
@@ -38,7 +38,7 @@ SMALL = {
 def settings_of(agent: str) -> Settings:
     settings = dataclasses.replace(preset(agent, "laptop"), **SMALL)
     check(settings)
-    return settings
+    return schedules.in_steps(settings, run_steps=1_500_000)
 
 
 @functools.lru_cache(maxsize=16)  # more than there are numbers of actions: an agent's come together

@@ -74,7 +74,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest(agent, name, says):
         ({"munchausen_alpha": 0.9, "double": True}, "double is True; it must be off with Munch"),
         ({"discount": 1.5}, "discount is 1.5; it must be between 0 and 1"),
         ({"epsilon_initial": -0.1}, "epsilon_initial is -0.1; it must be between 0 and 1"),
-        ({"epsilon_off_steps": 0}, "epsilon_off_steps is 0; it must be None or an integer"),
+        ({"epsilon_off_steps": -1}, "epsilon_off_steps is -1; it must be a whole number"),
         ({"replay": "priority"}, "replay is priority; it must be one of uniform, prioritized"),
         ({"priority_exponent": 2.0}, "priority_exponent is 2.0; it must be between 0 and 1"),
         ({"importance_exponent_steps": -1}, "importance_exponent_steps is -1"),

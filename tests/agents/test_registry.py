@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents import listing, registry
+from agents import listing, registry, schedules
 from agents.presets import preset, presets_of
 from agents.replay import Replay
 from agents.settings import REPLAYS, Settings
@@ -28,7 +28,7 @@ def test_each_preset_has_a_replay_that_its_agent_can_use(name):
 @pytest.mark.parametrize("name", registry.AGENTS)
 def test_each_replay_of_an_agent_can_be_made_for_it(name):
     for kind in registry.AGENTS[name].replays:
-        settings = replace(preset(name, "laptop"), replay=kind)
+        settings = schedules.in_steps(replace(preset(name, "laptop"), replay=kind), 1_500_000)
         spec = replace(listing.ATARI, num_envs=settings.num_envs)
         assert isinstance(registry.make_replay(settings, spec), Replay)
 
