@@ -126,13 +126,22 @@ def latest(root: str | Path) -> tuple[Checkpoint, list[str]]:
     raise CheckpointError("\n".join([f"{root} has no intact checkpoint", *problems]))
 
 
-def load_state(checkpoint: Checkpoint, like: PyTree, kind: str = "training") -> PyTree:
-    """The saved state with the structure of `like`, as NumPy arrays.
+def holds(checkpoint: Checkpoint, like: PyTree) -> bool:
+    """Whether keys, shapes and dtypes of the saved state are those of `like`."""
+    expected = {key: npz.spec(leaf) for key, leaf in _leaves(like).items()}
+    return not _differences(checkpoint.state, expected)
+
+
+def load_state(
+    checkpoint: Checkpoint, like: PyTree, kind: str = "training", is_part: bool = False
+) -> PyTree:
+    """Return the saved state with the structure of `like`, as NumPy arrays.
 
     Args:
       checkpoint: from `latest`, `at` or `save`.
       like: the expected pytree of `jax.ShapeDtypeStruct` (or arrays), e.g. from `jax.eval_shape`.
       kind: what the checkpoint was saved as.
+      is_part: `like` is a part of what was saved.
 
     Raises:
       CheckpointError: kind, keys, shapes or dtypes differ; found before anything is allocated.
@@ -142,11 +151,14 @@ def load_state(checkpoint: Checkpoint, like: PyTree, kind: str = "training") -> 
             f"{checkpoint.path} is a checkpoint of kind {checkpoint.kind!r}, not {kind!r}"
         )
     expected = {key: npz.spec(leaf) for key, leaf in _leaves(like).items()}
-    if differences := _differences(checkpoint.state, expected):
+    saved = checkpoint.state
+    if is_part:
+        saved = {key: spec for key, spec in saved.items() if key in expected}
+    if differences := _differences(saved, expected):
         raise CheckpointError(
             "\n  ".join([f"{checkpoint.path} holds another state:", *differences])
         )
-    arrays = _read(checkpoint, manifest.STATE, expected)
+    arrays = _read(checkpoint, manifest.STATE, checkpoint.state)
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[key] for key in expected])
 
 

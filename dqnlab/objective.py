@@ -50,34 +50,67 @@ def classification(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict
     log sum_k exp(z_k) - z_y, in nats; `error` is the share of wrong classes.
     """
     labels = batch["y"]
-    value = optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
-    return value, {"error": jnp.mean(jnp.argmax(outputs, axis=-1) != labels)}
+    value = mean(optax.softmax_cross_entropy_with_integer_labels(outputs, labels), batch)
+    return value, {"error": mean(jnp.argmax(outputs, axis=-1) != labels, batch)}
 
 
 def regression(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
     """Half the squared error of outputs [B, ...] against batch["y"], and the absolute error."""
     targets = batch["y"].reshape(outputs.shape)
-    return optax.l2_loss(outputs, targets).mean(), {"mae": jnp.abs(outputs - targets).mean()}
+    error = mean(jnp.abs(outputs - targets), batch)
+    return mean(optax.l2_loss(outputs, targets), batch), {"mae": error}
+
+
+def squared(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """The squared error of outputs [B, ...] against batch["y"], twice `regression`."""
+    value, metrics = regression(outputs, batch)
+    return 2 * value, metrics
 
 
 def binary(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
     """Binary logistic loss of logits [B, ...] for batch["y"] in 0..1, and the share of errors."""
     targets = batch["y"].reshape(outputs.shape)
-    value = optax.sigmoid_binary_cross_entropy(outputs, targets).mean()
-    return value, {"error": jnp.mean((outputs > 0) != (targets > 0.5))}
+    value = mean(optax.sigmoid_binary_cross_entropy(outputs, targets), batch)
+    return value, {"error": mean((outputs > 0) != (targets > 0.5), batch)}
 
 
 def absolute(outputs: Array, batch: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
     """The mean absolute error of outputs [B, ...] against batch["y"]."""
-    return jnp.abs(outputs - batch["y"].reshape(outputs.shape)).mean(), {}
+    return mean(jnp.abs(outputs - batch["y"].reshape(outputs.shape)), batch), {}
+
+
+def with_accuracy(criterion: Criterion) -> Criterion:
+    """Add the metric `accuracy` to a criterion that has the metric `error`."""
+
+    def measured(outputs: Any, batch: Any) -> tuple[Array, dict[str, Array]]:
+        value, metrics = criterion(outputs, batch)
+        has_error = criterion in (classification, binary)
+        return value, {**metrics, "accuracy": 1 - metrics["error"]} if has_error else metrics
+
+    return measured
+
+
+def mean(values: Array, batch: dict[str, Array]) -> Array:
+    """The mean of values [B, ...], each times its batch["weight"] [B] or [B, T ...] if it has one.
+
+    Weights have a mean of 1 over the data, not over the batch: light examples count less.
+    """
+    if "weight" not in batch:
+        return jnp.mean(values)
+    weight = batch["weight"]
+    weight = weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
+    return jnp.mean(values * weight)
 
 
 # By the names that people know them under, too.
 CRITERIA: dict[str, Criterion] = {
     "classification": classification,
     "categorical_crossentropy": classification,
+    "sparse_categorical_crossentropy": classification,
     "binary_crossentropy": binary,
     "regression": regression,
+    "mean_squared_error": squared,
+    "mse": squared,
     "mean_absolute_error": absolute,
     "mae": absolute,
 }

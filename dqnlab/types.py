@@ -25,11 +25,9 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
     """The entry of that name; UserError naming the nearest one otherwise."""
     if name not in table:
         by_key = {key.lower(): key for key in table}
-        near = difflib.get_close_matches(name.lower(), by_key, n=1, cutoff=0.0)
-        raise UserError(
-            f"{what} {name!r} is unknown; did you mean {by_key[near[0]]}? "
-            f"Allowed: {', '.join(table)}"
-        )
+        near = difflib.get_close_matches(name.lower(), by_key, n=1, cutoff=0.4)
+        hint = f"did you mean {by_key[near[0]]}? " if near else ""
+        raise UserError(f"{what} {name!r} is unknown; {hint}Allowed: {', '.join(table)}")
     return table[name]
 
 

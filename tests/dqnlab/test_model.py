@@ -1,3 +1,5 @@
+import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import optax
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
-from dqnlab import Model, fit, objective, train
+from dqnlab import Model, fit, forward, objective, train
 from dqnlab.checkpoint import CheckpointError
 from dqnlab.types import UserError
 
@@ -124,15 +126,33 @@ def test_dropout_and_batch_norm_are_off_when_predicting():
     ("call", "says"),
     [
         (lambda m, x, y: m.fit(x, y + 1), r"labels\[\d+\] is 3; with 3 classes"),
-        (lambda m, x, y: m.fit(x, y * 1.5), "labels are float64"),
+        (lambda m, x, y: m.fit(x, y * 1.5), r"labels\[\d+\] is 1.5; classes are whole"),
         (lambda m, x, y: m.fit(x, y[:-1]), r"different numbers of examples: \[149, 150\]"),
         (lambda m, x, y: m.fit(x[:0], y[:0]), "data is empty"),
         (lambda m, x, y: m.fit(np.where(x > 2, np.nan, x), y), r"\] is nan; \d+ values"),
         (lambda m, x, y: m.fit(x, y, epochs=0), "epochs is 0"),
+        (lambda m, x, y: m.fit(x, y, epochs=1.5), "epochs is 1.5"),
+        (lambda m, x, y: m.fit(x, y, batch_size=0), "batch_size is 0"),
+        (lambda m, x, y: m.fit(x, y, patience=3), "patience is 3; it needs validation_split"),
+        (lambda m, x, y: m.fit(x, y, callbacks=print), "callbacks is <built-in"),
+        (lambda m, x, y: m.fit(x, y, validation_data=x), r"must be \(x, y\) or"),
+        (lambda m, x, y: m.fit(x, y, validation_data=(x[:, :3], y)), r"inputs are float32\[N, 3\]"),
         (lambda m, x, y: m.fit(x, y, validation_split=1.5), "validation_split is 1.5"),
         (lambda m, x, y: m.predict(x), "not fitted"),
-        (lambda m, x, y: Model(mlp, "squared"), "'squared' is unknown; allowed: classification"),
-        (lambda m, x, y: Model(mlp, optimizer="adamm"), "'adamm' is unknown"),
+        (
+            lambda m, x, y: Model(mlp, "squared"),
+            "'squared' is unknown; did you mean mean_squared_error",
+        ),
+        (lambda m, x, y: Model(mlp, optimizer="adamm"), "'adamm' is unknown; did you mean adam"),
+        (lambda m, x, y: Model(mlp, learning_rate=-1), "learning_rate is -1"),
+        (lambda m, x, y: Model(mlp, optimizer=optax.sgd(1), learning_rate=1), "by name"),
+        (lambda m, x, y: Model(mlp, l2="1"), "l2 is '1'"),
+        (lambda m, x, y: Model(mlp, seed=2**32), "seed is 4294967296; it must be below"),
+        (lambda m, x, y: Model(hk.transform(mlp)), "give the function itself"),
+        (lambda m, x, y: Model("mlp"), "the net is a str"),
+        (lambda m, x, y: Model(lambda x: x[0]).fit(x, y), "whose first axis is not"),
+        (lambda m, x, y: Model(lambda x: x[:, :1]).fit(x, y), "needs one for each of two or more"),
+        (lambda m, x, y: Model(lambda x: (x, x)).fit(x, y), "the net returns several outputs"),
         (lambda m, x, y: Model(lambda: 1), r"it must be \(x\) or \(x, is_training\)"),
         (lambda m, x, y: Model(mlp, "regression").fit(x, y * 1.0), "the net's outputs are"),
     ],
@@ -149,6 +169,108 @@ def test_inputs_of_another_shape_are_refused_after_fitting():
     model.fit(x, y, epochs=1)
     with pytest.raises(UserError, match="the net has learnt from"):
         model.predict(x[:, :3])
+
+
+def test_only_a_flag_is_told_that_the_net_is_trained():
+    def described(net):
+        init, apply = forward.transform(net)
+        params, state = init(jax.random.PRNGKey(0), jnp.zeros((2, 3)), True)
+        return [apply(params, state, None, jnp.zeros((2, 3)), flag)[0] for flag in (True, False)]
+
+    def with_default(x, scale=2.0):
+        return scale
+
+    def with_flag_last(x, scale=2.0, is_training=False):
+        return scale, is_training
+
+    def with_flag_by_keyword(x, *, scale=2.0, is_training):
+        return scale, is_training
+
+    assert described(lambda x: "plain") == ["plain", "plain"]
+    assert described(with_default) == [2.0, 2.0]
+    assert described(with_flag_last) == [(2.0, True), (2.0, False)]
+    assert described(with_flag_by_keyword) == [(2.0, True), (2.0, False)]
+    assert described(lambda x, train: train) == [True, False]
+    assert described(lambda x, train, /: train) == [True, False]
+    assert described(lambda x, *rest, **more: (rest, more)) == [((), {})] * 2
+    assert described(functools.partial(with_default, scale=3.0)) == [3.0, 3.0]
+    for wrong in (lambda x, a, b: x, lambda x, a, is_training: x, lambda *, x: x):
+        with pytest.raises(UserError, match=r"it must be \(x\) or \(x, is_training\)"):
+            forward.transform(wrong)
+
+
+def test_a_model_with_another_seed_or_optimizer_predicts_and_does_not_train_on(tmp_path):
+    x, y = iris()
+    model = Model(mlp, seed=3)
+    model.fit(x, y, epochs=1, verbose=False)
+    model.save(tmp_path / "model")
+    for kwargs, says in (
+        ({"seed": 4}, "was saved with seed 3: this model can predict"),
+        ({"seed": 3, "optimizer": "sgd"}, "was saved with optimizer 'adam'"),
+        ({"seed": 3, "optimizer": optax.sgd(0.1)}, "was saved with optimizer 'adam'"),
+        ({"optimizer": "radam"}, "was saved with optimizer 'adam' and seed 3"),
+    ):
+        other = Model(mlp, **kwargs).load(tmp_path / "model", x)
+        np.testing.assert_array_equal(other.predict(x), model.predict(x))
+        assert other.evaluate(x, y) == pytest.approx(model.evaluate(x, y))
+        assert other.history == model.history
+        with pytest.raises(UserError, match=says):
+            other.fit(x, y)
+        with pytest.raises(UserError, match="nothing new to save"):
+            other.save(tmp_path / "again")
+    slower = Model(mlp, seed=3, learning_rate=1e-4).load(tmp_path / "model", x.tolist())
+    assert len(slower.fit(x, y, epochs=1, verbose=False)) == 2
+
+
+def test_a_row_is_printed_for_each_epoch_and_the_history_is_kept(capsys):
+    x, y = iris()
+    model = Model(mlp)
+    assert model.history == []
+    assert repr(model) == "Model(classification, adam, not fitted)"
+    model.fit(x, y, epochs=2, validation_split=0.2)
+    rows = capsys.readouterr().out.splitlines()
+    number = r"\d\.\d{4}"
+    wanted = rf"loss {number}  accuracy {number}  valid_loss {number}  valid_accuracy {number}"
+    for i, row in enumerate(rows, start=1):
+        assert re.fullmatch(rf"epoch {i}/2  {wanted}  best", row), row
+    assert len(rows) == 2
+    assert model.fit(x, y, verbose=0, epochs=1) == model.history
+    assert capsys.readouterr().out == ""
+    assert [row["epoch"] for row in model.history] == [1, 2, 3]
+    assert repr(model) == "Model(classification, adam, 131 parameters, 3 epochs)"
+    assert model.history[-1]["accuracy"] == pytest.approx(1 - model.history[-1]["error"])
+
+
+def test_probabilities_and_classes_follow_from_the_logits():
+    x, y = iris()
+    model = Model(mlp)
+    model.fit(x, y, epochs=1, verbose=False)
+    logits = np.exp(model.predict(x))
+    np.testing.assert_allclose(
+        model.predict_proba(x), logits / logits.sum(axis=1, keepdims=True), rtol=1e-5
+    )
+    np.testing.assert_array_equal(model.predict_classes(x), logits.argmax(axis=1))
+    wrong = np.mean(model.predict_classes(x) != y)
+    assert model.evaluate(x, y)["accuracy"] == pytest.approx(1 - wrong)
+    binary = Model(lambda x: hk.Linear(1)(x), "binary_crossentropy")
+    binary.fit(x, y > 0, epochs=1, verbose=False)
+    odds = binary.predict(x)
+    np.testing.assert_allclose(binary.predict_proba(x), 1 / (1 + np.exp(-odds)), rtol=1e-5)
+    np.testing.assert_array_equal(binary.predict_classes(x), (odds > 0)[:, 0])
+    with pytest.raises(UserError, match="loss 'mse' has no classes"):
+        Model(mlp, "mse").predict_proba(x)
+
+
+def test_patience_counts_from_each_fit_anew():
+    x, y = iris()
+    model = Model(mlp, "classification", "sgd", learning_rate=1e-9)  # nothing gets better
+
+    def fit():
+        return len(model.fit(x, y, epochs=9, validation_split=0.2, patience=2, verbose=False))
+
+    first = fit()
+    assert first < 9
+    assert fit() == first + 2
 
 
 def errors_on_xor(net, learning_rate, seeds):
