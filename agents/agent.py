@@ -27,6 +27,7 @@ class LossOutput(NamedTuple):
     priority: Array  # float32[B], >= 0; what a prioritized replay stores
     metrics: dict[str, Array]  # scalars for the log, e.g. {"q_mean": ...}
     net_state: PyTree
+    td_error: Array | None = None  # float32[B], of losses of one TD error for each element
 
 
 class Agent(NamedTuple):

@@ -30,6 +30,6 @@ def make(settings: Settings, spec: EnvSpec) -> Agent:
             error = jax.vmap(td.double_q_learning)(*shared, out.q_selector)
         values = td.squared_or_huber(error, settings.huber_delta)
         metrics = {"q_mean": q_tm1.mean(), "td_error_mean": jnp.abs(error).mean()}
-        return LossOutput(values, jnp.abs(error), metrics, out.net_state)
+        return LossOutput(values, jnp.abs(error), metrics, out.net_state, error)
 
     return feed_forward.make(settings, spec, head, loss)

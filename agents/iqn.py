@@ -20,7 +20,7 @@ def make(settings: Settings, spec: EnvSpec) -> Agent:
 
     def head(features: Array, is_training: bool) -> Quantiles:
         batch, size = features.shape
-        embedding = CosineEmbedding(size, settings.num_cosines)
+        embedding = CosineEmbedding(size, settings.num_cosines, settings.first_cosine)
         q_head = networks.make_head(settings, spec)
 
         def sample(num_taus: int) -> tuple[Array, Array]:

@@ -34,6 +34,7 @@ _AT_LEAST_ONE = (
 )
 _AT_LEAST_ZERO = (
     "learning_starts",
+    "first_cosine",
     "augmentation_pad",
     "burn_in",
 )
@@ -63,6 +64,7 @@ _NONE_OR_ABOVE_ZERO = (
     "max_grad_norm",
     "huber_delta",
     "noisy_sigma",
+    "noisy_limit",
 )
 _CHOICES = {
     "torso": TORSOS,
@@ -130,6 +132,8 @@ def check(settings: Settings) -> None:
     _require(is_plain, s, "torso_padding", "valid with layer_norm")
     is_plain = s.torso_padding == "valid" or not s.centre_frames
     _require(is_plain, s, "torso_padding", "valid with centre_frames")
+    is_clipped = s.huber_delta is not None or not s.clip_weighted_errors
+    _require(is_clipped, s, "clip_weighted_errors", "off where huber_delta is None")
     is_one = not (s.double and s.munchausen_alpha)
     _require(is_one, s, "double", "off with Munchausen targets, which average over all actions")
 

@@ -90,6 +90,7 @@ def make_head(settings: Settings, spec: EnvSpec, num_outputs: int = 1) -> QHead:
         hidden=settings.hidden,
         dueling=settings.dueling,
         noisy_sigma=settings.noisy_sigma,
+        noisy_limit=settings.noisy_limit,
         dtype=compute_type(settings.precision),
     )
 

@@ -63,6 +63,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
             importance_exponent_final=1.0,
             importance_exponent_steps=50_000_000 - 50_000,  # to the end of 200M frames
             priority_uniform_share=1e-3,
+            clip_weighted_errors=True,
         ),
     },
     "noisy": {
@@ -88,7 +89,8 @@ PRESETS: dict[str, dict[str, Settings]] = {
             n_step=3,
             num_quantiles=200,
             initializer="dopamine_uniform",
-            **published.DOPAMINE_PRIORITIZED,
+            # quantile_agent.py: the weights reach the logged loss, not the gradient.
+            **published.DOPAMINE_PRIORITIZED | published.UNWEIGHTED,
         ),
     },
     "iqn": {
@@ -101,12 +103,14 @@ PRESETS: dict[str, dict[str, Settings]] = {
             max_grad_norm=None,
             num_taus=64,
             num_action_taus=64,
+            first_cosine=1,
         ),
         "dopamine": replace(  # implicit_quantile.gin
             published.DOPAMINE_QUANTILES,
             n_step=3,
             num_taus=64,
             num_action_taus=32,
+            first_cosine=1,
             initializer="dopamine_uniform",
         ),
     },
@@ -121,6 +125,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
             published.DOPAMINE_QUANTILES,
             num_taus=64,
             num_action_taus=32,
+            first_cosine=1,
             initializer="dopamine_uniform",
             **published.MUNCHAUSEN,
         ),
@@ -140,6 +145,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
             double=True,
             dueling=True,
             noisy_sigma=0.1,
+            noisy_limit=2.0,
             epsilon_initial=0.0,
             epsilon_final=0.0,
             evaluation_epsilon=0.0,

@@ -80,6 +80,7 @@ DOPAMINE_PRIORITIZED: Parts = {
     "importance_exponent": 0.5,
     "importance_exponent_final": 0.5,
 }
+UNWEIGHTED: Parts = {"importance_exponent": 0.0, "importance_exponent_final": 0.0}
 DOPAMINE_RAINBOW = replace(  # rainbow.gin
     DOPAMINE, n_step=3, initializer="dopamine_uniform", **DOPAMINE_PRIORITIZED
 )
@@ -88,8 +89,9 @@ FULL_RAINBOW: Parts = {
     "dueling": True,
     # networks.py: NoisyNetwork starts at 0.1 / sqrt(inputs), not the paper's 0.5.
     "noisy_sigma": 0.1,
-    # full_rainbow_agent.py: with noise epsilon is constant, whatever the .gin says of its decay.
-    "epsilon_initial": 0.01,
+    # full_rainbow_agent.py: zero_epsilon where there is noise, whatever the .gin says.
+    "epsilon_initial": 0.0,
+    "epsilon_final": 0.0,
     "initializer": "glorot_uniform",
 }
 
@@ -189,7 +191,7 @@ PQN = Settings(
     huber_delta=None,
 )
 
-# Kapturowski et al. 2019, tables 1 to 3 of the appendix. All second-hand: from memory of the paper.
+# Kapturowski et al. 2019, section 2.3 and table 2 of the appendix (missing numbers are Ape-X's).
 R2D2_PARTS: Parts = {
     "replay": "prioritized_sequence",
     "priority_exponent": 0.9,
@@ -207,8 +209,8 @@ R2D2 = Settings(
     sequence_period=40,
     burn_in=40,
     replay_capacity=4_000_000,
-    learning_starts=200_000,  # 5,000 sequences
-    update_period=6_400,  # 64 * 80 / 0.8: each step is learnt from 0.8 times
+    learning_starts=50_000,  # Ape-X, 1803.00933 (second-hand: from memory)
+    update_period=6_400,  # 64 * 80 / 0.8: each step is learnt from 0.8 times (appendix)
     target_update_period=2_500 * 6_400,
     discount=0.997,
     n_step=5,
@@ -220,6 +222,8 @@ R2D2 = Settings(
     precision="float32",
     learning_rate=1e-4,
     optimizer_epsilon=1e-3,
-    max_grad_norm=None,
-    **R2D2_PARTS,
+    # Ape-X, and google-research/seed_rl, agents/r2d2/learner.py.
+    max_grad_norm=40.0,
+    # "omitted this step in R2D2" (section 2.3); the table has an exponent of 0.6 nevertheless.
+    **R2D2_PARTS | UNWEIGHTED,
 )

@@ -75,6 +75,8 @@ def make(name: str, settings: Settings, spec: EnvSpec) -> Agent:
         raise UserError(
             f"replay is {settings.replay!r}; {name} learns from: {', '.join(entry.replays)}"
         )
+    if settings.clip_weighted_errors and entry.make is not dqn.make:
+        raise UserError(f"clip_weighted_errors is True; {name} has no single TD error to clip")
     return entry.make(settings, spec)
 
 

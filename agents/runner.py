@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from agents import td
 from agents.agent import Agent
 from agents.replay import Replay
 from agents.settings import Settings, whole
@@ -108,7 +109,7 @@ def make(
     # Where no copy falls between the updates of a call, the target network stays out of their loop,
     # and what XLA makes of it alone (weights rounded to bfloat16) is made once a call.
     is_copied_inside = target_period % updates != 0
-    update = train.make_update(_weighted_loss(agent), optimizer)
+    update = train.make_update(_weighted_loss(agent, settings), optimizer)
 
     def init(seed: Any) -> RunState:
         key = jax.random.PRNGKey(seed)
@@ -218,11 +219,16 @@ def make(
     return Runner(init, act, choose, store, learn, is_due, spec, settings)
 
 
-def _weighted_loss(agent: Agent) -> train.LossFn:
+def _weighted_loss(agent: Agent, settings: Settings) -> train.LossFn:
+    delta = settings.huber_delta if settings.clip_weighted_errors else None
+
     def loss_fn(params: Params, net_state: PyTree, key: Array, batch: Any) -> tuple[Array, LossAux]:
         target_params, sample = batch
         out = agent.loss(params, target_params, net_state, key, sample.batch)
-        loss = jnp.mean(sample.weights * out.loss)
+        losses = sample.weights * out.loss
+        if delta is not None and out.td_error is not None:
+            losses = td.clipped_after_weighting(out.td_error, sample.weights, delta)
+        loss = jnp.mean(losses)
         return loss, LossAux(out.net_state, out.metrics, out.priority)
 
     return loss_fn

@@ -57,6 +57,8 @@ class Settings:
     """Separate value and advantage streams."""
     noisy_sigma: float | None = None
     """Noisy dense layers in the head, with this initial sigma; None: plain ones."""
+    noisy_limit: float | None = None
+    """Truncate that noise at this many standard deviations; None: not."""
     munchausen_alpha: float = 0.0
     """Share of the (scaled) log-policy added to the reward; 0: no Munchausen targets."""
     munchausen_tau: float = 0.03
@@ -77,6 +79,8 @@ class Settings:
     """Quantile fractions whose mean iqn acts upon."""
     num_cosines: int = 64
     """Cosines that embed a quantile fraction."""
+    first_cosine: int = 0
+    """Half periods of the first one: 0, a constant (iqn's paper), or 1 (DQN Zoo, Dopamine)."""
     hidden: int = 512
     """Units of the dense layer (of each stream if dueling)."""
     torso: str = "auto"
@@ -156,6 +160,8 @@ class Settings:
     huber_delta: float | None = 1.0
     """TD errors beyond this count linearly (error clipping; kappa of quantile losses); None means
     squared error."""
+    clip_weighted_errors: bool = False
+    """Clip TD errors after the importance weights multiply them, as in DQN Zoo, not before."""
 
     def updates_and_steps(self) -> tuple[int, int]:
         """Gradient steps per learner call, and vector steps (of all games) between calls."""

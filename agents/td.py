@@ -8,6 +8,7 @@ The Huber loss of a TD error is `optax.huber_loss`.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dqnlab.types import Array
@@ -193,6 +194,16 @@ def squared_or_huber(error: Array, huber_delta: float | None) -> Array:
         return jnp.square(error)
     loss: Array = optax.huber_loss(error, delta=huber_delta)
     return loss
+
+
+def clipped_after_weighting(error: Array, weight: Array, delta: float) -> Array:
+    """The loss of a TD error with the gradient clip(weight * error, +-delta), elementwise.
+
+    A weighted Huber loss has weight * clip(error, +-delta). Quadratic up to |weight * error| =
+    delta, the loss is weight * error^2 / 2 there; weights are >= 0.
+    """
+    loss: Array = optax.huber_loss(weight * error, delta=delta)
+    return loss / jnp.maximum(weight, np.finfo(np.float32).tiny)
 
 
 def value_rescale(x: Array, eps: float = 1e-3) -> Array:

@@ -15,7 +15,7 @@ class QHead(hk.Module):
 
     Dueling (arXiv:1511.06581, eq. 9): q = v + a - mean_a(a), each stream with its own hidden
     layer. `num_outputs` is 1 for Q-values, the number of atoms or quantiles for distributions.
-    `noisy_sigma` makes both layers noisy (arXiv:1706.10295).
+    `noisy_sigma` makes both layers noisy (arXiv:1706.10295), `noisy_limit` truncates their noise.
     """
 
     def __init__(
@@ -26,6 +26,7 @@ class QHead(hk.Module):
         hidden: int = 512,
         dueling: bool = False,
         noisy_sigma: float | None = None,
+        noisy_limit: float | None = None,
         dtype: jnp.dtype = jnp.float32,
         name: str | None = None,
     ):
@@ -35,6 +36,7 @@ class QHead(hk.Module):
         self._hidden = hidden
         self._dueling = dueling
         self._noisy_sigma = noisy_sigma
+        self._noisy_limit = noisy_limit
         self._dtype = dtype
 
     def __call__(self, features: Array, is_noisy: bool = False) -> Array:
@@ -53,6 +55,7 @@ class QHead(hk.Module):
 
     def _dense(self, size: int, x: Array, name: str, is_noisy: bool) -> Array:
         if self._noisy_sigma is not None:
-            return NoisyLinear(size, self._noisy_sigma, self._dtype, name=name)(x, is_noisy)
+            sigma, limit = self._noisy_sigma, self._noisy_limit
+            return NoisyLinear(size, sigma, self._dtype, limit, name=name)(x, is_noisy)
         init = fan_in_uniform(x.shape[-1])
         return Dense(size, self._dtype, w_init=init, b_init=init, name=name)(x)

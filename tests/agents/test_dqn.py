@@ -16,12 +16,15 @@ SPEC = EnvSpec("model", 4, 3, ("a", "b", "c"), (5,), "float32", 1, 1, {}, False)
 BATCH = 6
 
 
-def fixed_replay(batch: Transition) -> Replay:
+WEIGHTS = np.array([1.0, 0.5, 0.9, 0.2, 0.0, 0.7], np.float32)
+
+
+def fixed_replay(batch: Transition, weights: np.ndarray = WEIGHTS) -> Replay:
     """A replay that always hands out the same batch."""
     return Replay(
         init=lambda: ReplayState(rings.init(SPEC, 100)),
         add=lambda state, *_: state,
-        sample=lambda state, key: Sample(batch, np.ones(BATCH, np.float32), ()),
+        sample=lambda state, key: Sample(batch, weights, ()),
         update=lambda state, *_: state,
         min_rows=1,
     )
@@ -34,8 +37,10 @@ def relu_net(layers, x):
     return h1, h2, h2 @ layers[2][0] + layers[2][1]
 
 
-@pytest.mark.parametrize("double", [False, True])
-def test_one_update_equals_numpy(double):
+@pytest.mark.parametrize(
+    ("double", "clip_weighted_errors"), [(False, False), (True, False), (False, True)]
+)
+def test_one_update_equals_numpy(double, clip_weighted_errors):
     rng = np.random.default_rng(0)
     f32 = np.float32
     batch = Transition(
@@ -46,7 +51,13 @@ def test_one_update_equals_numpy(double):
         s_t=rng.normal(size=(BATCH, 5, 1)).astype(f32),
     )
     settings = Settings(
-        num_envs=4, double=double, dueling=False, hidden=7, torso="mlp", precision="float32"
+        num_envs=4,
+        double=double,
+        dueling=False,
+        hidden=7,
+        torso="mlp",
+        precision="float32",
+        clip_weighted_errors=clip_weighted_errors,
     )
     lr, eps = 0.01, 0.02
     agent = registry.make("dqn", settings, SPEC)
@@ -69,9 +80,13 @@ def test_one_update_equals_numpy(double):
     rows = np.arange(BATCH)
     goal = batch.r_t + batch.discount_t * q_next[rows, chosen]
     error = goal - q[rows, batch.a_tm1]
-    huber = np.where(np.abs(error) <= 1, 0.5 * error**2, np.abs(error) - 0.5)
+    assert (np.abs(error) > 1).any()
+    # w huber(error), or huber(w error) / w: w^2 error^2 / 2 up to |w error| = 1.
+    bound = np.where(clip_weighted_errors, 1 / np.maximum(WEIGHTS, 1e-9), 1)
+    size = np.abs(error)
+    huber = WEIGHTS * np.where(size <= bound, 0.5 * error**2, bound * (size - 0.5 * bound))
     dq = np.zeros_like(q)
-    dq[rows, batch.a_tm1] = -np.clip(error, -1, 1) / BATCH
+    dq[rows, batch.a_tm1] = -WEIGHTS * np.clip(error, -bound, bound) / BATCH
     dh2 = (dq @ online[2][0].T) * (h2 > 0)
     dh1 = (dh2 @ online[1][0].T) * (h1 > 0)
     grads = [(x.T @ dh1, dh1.sum(0)), (h1.T @ dh2, dh2.sum(0)), (h2.T @ dq, dq.sum(0))]

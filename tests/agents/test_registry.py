@@ -25,6 +25,12 @@ def test_each_preset_has_a_replay_that_its_agent_can_use(name):
         assert settings.replay in REPLAYS
 
 
+def test_clipped_weighted_errors_are_refused_where_no_loss_has_one_error_each():
+    settings = replace(preset("c51", "laptop"), clip_weighted_errors=True)
+    with pytest.raises(UserError, match="c51 has no single TD error to clip"):
+        registry.make("c51", settings, listing.ATARI)
+
+
 @pytest.mark.parametrize("name", registry.AGENTS)
 def test_each_replay_of_an_agent_can_be_made_for_it(name):
     for kind in registry.AGENTS[name].replays:

@@ -179,6 +179,22 @@ def test_quantile_td_errors_by_hand():
     np.testing.assert_allclose(errors, [[1.5, 3.5], [-0.5, 1.5]], rtol=1e-6)
 
 
+def test_clipping_weighted_errors_has_dqn_zoos_gradients():
+    (errors,) = normal(5, (B,))
+    weights = jnp.abs(normal(6, (B,))[0]).at[0].set(0.0)
+
+    def ours(errors):
+        return td.clipped_after_weighting(2 * errors, weights, 1.0).mean()
+
+    def theirs(errors):
+        clipped = rlax.clip_gradient(2 * errors, -1 / B, 1 / B)
+        return (weights * rlax.l2_loss(clipped)).mean()
+
+    found = jax.grad(ours)(errors)
+    assert (jnp.abs(found) > 1.99 / B).any()  # some are clipped
+    np.testing.assert_allclose(found, jax.grad(theirs)(errors), rtol=1e-5)
+
+
 def test_quantile_huber_loss_by_hand():
     errors, taus = jnp.array([[0.5, 3.0], [-0.5, -3.0]]), jnp.array([0.25, 0.75])
     # Huber losses 0.125 and 2.5, weighted by 0.25 above and by 1 - 0.75 below.

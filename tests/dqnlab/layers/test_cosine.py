@@ -25,6 +25,16 @@ def test_the_embedding_is_the_written_equation():
             np.testing.assert_allclose(out[(*index, j)], max(total + b[j], 0.0), atol=1e-5)
 
 
+def test_the_first_cosine_may_be_another():
+    shifted = hk.transform(lambda taus: CosineEmbedding(4, num_cosines=3, first=1)(taus))
+    taus = jnp.array([0.25])
+    params = shifted.init(jax.random.key(1), taus)
+    (p,) = params.values()
+    cosines = np.cos(np.pi * 0.25 * np.arange(1, 4))
+    expected = np.maximum(cosines @ np.asarray(p["w"]), 0.0)
+    np.testing.assert_allclose(shifted.apply(params, None, taus)[0], expected, atol=1e-6)
+
+
 def test_64_cosines_by_default():
     default = hk.transform(lambda taus: CosineEmbedding(8)(taus))
     (p,) = default.init(jax.random.key(0), jnp.zeros(4)).values()

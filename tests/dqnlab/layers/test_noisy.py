@@ -70,6 +70,17 @@ def test_noise_has_the_moments_of_a_signed_root_of_a_gaussian():
     np.testing.assert_allclose((noise**2).mean(), np.sqrt(2 / np.pi), rtol=0.01)
 
 
+def test_truncated_noise_stays_within_its_limit(params):
+    noise = scaled_noise(jax.random.key(3), 100_000, limit=2.0)
+    assert 1.99 < jnp.square(noise).max() <= 2.0  # f(ε)² = |ε|
+    assert abs(noise.mean()) < 0.01
+    # E |ε| within +-2: 2 (φ(0) - φ(2)) / (Φ(2) - Φ(-2))
+    np.testing.assert_allclose((noise**2).mean(), 0.7227, rtol=0.01)
+    truncated = hk.transform(lambda x: NoisyLinear(Q, limit=2.0, name="noisy_linear")(x, True))
+    key = jax.random.key(7)
+    assert not jnp.allclose(truncated.apply(params, key, X), net.apply(params, key, X, True))
+
+
 def test_the_same_key_gives_the_same_noise_and_another_another(params):
     apply = jax.jit(net.apply, static_argnums=3)
     first = apply(params, jax.random.key(4), X, True)
