@@ -147,5 +147,7 @@ def _by(precision: str) -> str:
         return ""
     missing = native.missing(precision)
     return (
-        " by dqnlab's kernels" if missing is None else f" by XLA; dqnlab's kernels lack {missing}"
+        f" by dqnlab's kernels ({native.instructions(precision)})"
+        if missing is None
+        else f" by XLA; dqnlab's kernels lack {missing}"
     )

@@ -75,6 +75,17 @@ def call(name: str, results: Any, *operands: jax.Array, **attributes: Any) -> An
     return kernel(*operands, **attributes)
 
 
+def instructions(dtype: str) -> str:
+    """What the kernels of `float32` or `bfloat16` multiply with on this CPU; "none" without any."""
+    if missing(dtype) is not None:
+        return "none"
+    names = {"AMX": _MATRICES, "AVX512_BF16": _VECTORS}
+    if dtype == "float32":  # and fused multiplications with vectors of 16 or 8 numbers
+        names = {"AVX512": ("avx512f",), "AVX2": ("avx2", "fma")}
+    fitting = (name for name, features in names.items() if _cpu_features() >= set(features))
+    return next(fitting, platform.machine())
+
+
 @functools.cache
 def missing(dtype: str) -> str | None:
     """What the kernels of `float32` or `bfloat16` lack here, in words; None: they are ready."""
@@ -89,22 +100,29 @@ def missing(dtype: str) -> str | None:
     if compiler is None:
         return "a C++ compiler (c++, g++ or clang++)"
     try:
-        loaded = ctypes.CDLL(str(_compiled(compiler, library)))
+        loaded = load(compiler, library)
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home
         return f"a C++ compiler that takes {library.source} ({_reason(error)})"
     if dtype == "bfloat16" and not loaded.dqnlab_request_tiles():
         return "a Linux kernel that lends AMX (5.16 or newer)"
+    return None
+
+
+def load(compiler: str, library: _Library, suffix: str = "") -> ctypes.CDLL:
+    """Compile a library for this machine and register its functions, `suffix` after their names."""
+    loaded = ctypes.CDLL(str(_compiled(compiler, library)))
     for name in library.targets:
         capsule = jax.ffi.pycapsule(getattr(loaded, f"dqnlab_{name}"))
-        jax.ffi.register_ffi_target(f"dqnlab_{name}", capsule, platform="cpu")
-    return None
+        jax.ffi.register_ffi_target(f"dqnlab_{name}{suffix}", capsule, platform="cpu")
+    return loaded
 
 
 def _compiled(compiler: str, library: _Library) -> Path:
     """The file, from the user's own cache if it is there (whoever can write there runs code)."""
-    flags = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", *library.flags)
+    flags = ["-std=c++17", "-O3", "-shared", "-fPIC", "-pthread"]
     if library.features and _cpu_features() >= set(_MATRICES):
-        flags += ("-mamx-tile", "-mamx-bf16")
+        flags += ["-mamx-tile", "-mamx-bf16"]
+    flags += library.flags
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60)
     headers = sorted(_FOLDER.glob("*.h"))
     sources = [path.read_bytes() for path in (*headers, _FOLDER / library.source)]

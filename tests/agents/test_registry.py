@@ -1,10 +1,10 @@
 from dataclasses import replace
 
+import jax
 import pytest
 
 from agents import listing, registry, schedules
 from agents.presets import preset, presets_of
-from agents.replay import Replay
 from agents.settings import REPLAYS, Settings
 from dqnlab.types import UserError
 
@@ -32,11 +32,21 @@ def test_clipped_weighted_errors_are_refused_where_no_loss_has_one_error_each():
 
 
 @pytest.mark.parametrize("name", registry.AGENTS)
-def test_each_replay_of_an_agent_can_be_made_for_it(name):
+def test_each_replay_of_an_agent_hands_its_loss_what_it_learns_from(name):
     for kind in registry.AGENTS[name].replays:
         settings = schedules.in_steps(replace(preset(name, "laptop"), replay=kind), 1_500_000)
         spec = replace(listing.ATARI, num_envs=settings.num_envs)
-        assert isinstance(registry.make_replay(settings, spec), Replay)
+        agent, replay = registry.make(name, settings, spec), registry.make_replay(settings, spec)
+
+        def learn(key, agent=agent, replay=replay):
+            params, net_state = agent.init(key)
+            target = params if agent.has_target else ()
+            sample = replay.sample(replay.init(), key)
+            return sample, agent.loss(params, target, net_state, key, sample.batch)
+
+        sample, out = jax.eval_shape(learn, jax.random.PRNGKey(0))
+        size = (settings.batch_size,)
+        assert sample.weights.shape == out.loss.shape == out.priority.shape == size, kind
 
 
 def test_the_list_names_every_agent_with_its_presets_and_sizes():

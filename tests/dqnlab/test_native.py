@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,13 +19,72 @@ from dqnlab.layers import dense, normalized_relu
 from dqnlab.layers.conv import conv2d
 from dqnlab.layers.pool import _max_pool, _native_max_pool
 
-needs = {
-    name: pytest.mark.skipif(not native.has(name), reason=f"lacks {native.missing(name)}")
-    for name in ("float32", "bfloat16")
-}
-needs_bfloat16 = needs["bfloat16"]
-each_dtype = pytest.mark.parametrize("dtype", [pytest.param(n, marks=needs[n]) for n in needs])
 ROOT = Path(__file__).resolve().parents[2]
+
+# Instructions that the kernels have code of their own for: the better ones, the others, and what
+# makes the compiler do without the better ones.
+INSTRUCTIONS = {
+    "float32": ("AVX512", "AVX2", ("-mno-avx512f",)),
+    "bfloat16": ("AMX", "AVX512_BF16", ("-mno-amx-tile", "-mno-amx-bf16")),
+}
+
+
+def own_kernels(dtype):
+    """The kernels that this CPU uses, as a parameter that says which instructions they have."""
+    lacks = native.missing(dtype)
+    marks = [] if lacks is None else pytest.mark.skip(reason=f"lacks {lacks}")
+    return pytest.param((dtype, ()), id=f"{dtype}-{native.instructions(dtype)}", marks=marks)
+
+
+def other_kernels(dtype):
+    """Those that this CPU does not use, though its compiler makes them; skipped on lesser CPUs."""
+    better, other, flags = INSTRUCTIONS[dtype]
+    own = native.instructions(dtype)
+    if own == better:
+        return pytest.param((dtype, flags), id=f"{dtype}-{other}")
+    missing = better if own == other else other
+    skip = pytest.mark.skip(reason=f"this CPU lacks {missing}, or a compiler")
+    return pytest.param((dtype, ()), id=f"{dtype}-{missing}", marks=skip)
+
+
+@functools.cache
+def load_without(dtype, flags):
+    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))))
+    library = native._LIBRARIES[dtype]
+    native.load(compiler, library._replace(flags=(*library.flags, *flags)), "_other")
+
+
+@pytest.fixture(autouse=True)
+def kernels(request, monkeypatch):
+    """The type of the kernels that `native.call` calls."""
+    dtype, flags = getattr(request, "param", (None, ()))
+    if not flags:
+        yield dtype
+        return
+    load_without(dtype, flags)
+    call, called = native.call, []
+
+    def call_other(name, *args, **kwargs):
+        called.append(name)
+        return call(f"{name}_other", *args, **kwargs)
+
+    monkeypatch.setattr(native, "call", call_other)
+    yield dtype
+    assert called
+
+
+@pytest.fixture
+def dtype(kernels):
+    return kernels
+
+
+def with_kernels(*params):
+    return pytest.mark.parametrize("kernels", params, indirect=True)
+
+
+needs_float32, needs_bfloat16 = (with_kernels(own_kernels(dtype)) for dtype in INSTRUCTIONS)
+each_dtype = with_kernels(*map(own_kernels, INSTRUCTIONS))
+all_bfloat16 = with_kernels(own_kernels("bfloat16"), other_kernels("bfloat16"))
 
 CONVOLUTIONS = [  # input batch, height, width, channels; then N, kernel, stride, padding; bytes?
     ((32, 84, 84, 4), 32, 8, 4, "VALID", True),
@@ -48,6 +108,16 @@ CONVOLUTIONS = [  # input batch, height, width, channels; then N, kernel, stride
     ((9, 14, 12, 16), 16, 3, 1, ((2, -1), (0, 3)), False),
     ((8, 37, 40, 4), 16, 8, 4, "SAME", True),
 ]
+TELLING = [*range(3), 7, 13, 14]  # what other kernels are tested with
+CASES = [
+    pytest.param(*CONVOLUTIONS[i], each.values[0], id=f"{i}-{each.id}", marks=each.marks)
+    for dtype in INSTRUCTIONS
+    for chosen, each in (
+        (range(len(CONVOLUTIONS)), own_kernels(dtype)),
+        (TELLING, other_kernels(dtype)),
+    )
+    for i in chosen
+]
 
 
 def _integers(rng, shape, dtype, largest=4):
@@ -55,9 +125,10 @@ def _integers(rng, shape, dtype, largest=4):
     return jnp.asarray(rng.integers(low, largest + 1, shape), dtype)
 
 
-@each_dtype
 @pytest.mark.parametrize(
-    ("size", "channels", "kernel", "stride", "padding", "is_bytes"), CONVOLUTIONS
+    ("size", "channels", "kernel", "stride", "padding", "is_bytes", "kernels"),
+    CASES,
+    indirect=["kernels"],
 )
 def test_convolution_and_gradients_are_exact(
     size, channels, kernel, stride, padding, is_bytes, dtype
@@ -99,7 +170,7 @@ def test_convolution_and_gradients_are_exact(
         np.testing.assert_array_equal(actual, wanted.astype(actual.dtype))
 
 
-@needs["float32"]
+@needs_float32
 @pytest.mark.parametrize(
     ("size", "kernel", "stride"), [((8, 20, 20, 32), 4, 2), ((8, 9, 9, 64), 3, 1)]
 )
@@ -116,7 +187,7 @@ def test_filtering_in_tiles_rounds_little_more_than_plain_sums(size, kernel, str
         np.testing.assert_allclose(actual, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
 
 
-@needs_bfloat16
+@all_bfloat16
 @pytest.mark.parametrize(
     "shape", [(32, 3136, 512), (7, 64, 32), (70, 288, 96), (1, 32, 32), (0, 32, 32)]
 )
@@ -133,7 +204,7 @@ def test_products_and_gradients_are_exact(shape):
     np.testing.assert_array_equal(dw, x.T @ g)
 
 
-@needs_bfloat16
+@all_bfloat16
 @pytest.mark.parametrize("shape", [(1568, 256), (70, 96), (1, 32), (0, 32)])
 def test_gram_matrices_are_exact(shape):
     x = _integers(np.random.default_rng(0), shape, jnp.float32)
@@ -384,24 +455,3 @@ def test_without_the_kernels_the_same_nets_run(tmp_path):
 def test_a_cache_that_cannot_be_written_costs_the_kernels_only(tmp_path):
     (tmp_path / "dqnlab").write_text("a file where the folder should be")
     assert "a C++ compiler" in _digest(XDG_CACHE_HOME=str(tmp_path))[1]
-
-
-_WITHOUT_MATRIX_UNITS = f"""
-import sys
-import pytest
-from dqnlab import native
-
-features = native._cpu_features() - set(native._MATRICES)
-native._cpu_features = lambda: features
-sys.exit(pytest.main(["-n0", "-p", "no:cacheprovider", {__file__!r}, "-k", "exact"]))
-"""
-
-
-@needs_bfloat16
-@pytest.mark.skipif(
-    not native._cpu_features() >= set(native._MATRICES), reason="what it tests is used here anyway"
-)
-def test_vectors_do_what_matrix_units_do():
-    command = [sys.executable, "-c", _WITHOUT_MATRIX_UNITS]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
