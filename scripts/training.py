@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from agents import dead_units, policy, registry, runner, saving
 from agents import driver as drivers
-from agents import policy, registry, runner, saving
 from agents.runner import RunState
 from dqnlab import checkpoint, transfer
 from dqnlab.checkpoint import Segment
@@ -34,6 +34,7 @@ class Run:
         self.driver = drivers.make(
             self.runner, self.env, options.seed, max(1, options.reseed_every // spec.frame_skip)
         )
+        self.dead_units = dead_units.make(self.agent, self.spec)
         self.rows = 0
         self.saved_rows = 0
         self.best_return = -np.inf
@@ -156,6 +157,7 @@ class Run:
         zeros = jax.tree.map(jax.numpy.zeros_like, self.state.totals)
         self.state = self.state._replace(totals=zeros)
         means = {name: float(value / count) if count else None for name, value in totals.items()}
+        dead = float(self.dead_units(self.state))
         return {
             "agent_steps": self.agent_steps,
             "frames": self.rows * self.frames_per_row,
@@ -167,6 +169,7 @@ class Run:
             "episode_return_last20": self.driver.tracker.mean(20),
             "epsilon": float(runner.epsilon(self.options.settings, self.agent_steps)),
             **means,
+            "dead_units": None if np.isnan(dead) else dead,
         }
 
 

@@ -28,6 +28,8 @@ def train(
     advances all of them.
     """
     run, options = runs[0], runs[0].options
+    for each in runs[1:]:
+        each.dead_units = run.dead_units  # one program for all
     advance = run.advance if len(runs) == 1 else _together(runs)
     total = -(-options.frames // run.frames_per_row)
     log_rows, save_rows = run.rows_of(options.log_every), run.rows_of(options.checkpoint_every)
