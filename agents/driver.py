@@ -123,11 +123,6 @@ class HostDriver:
     def _show(self, timestep: TimeStep) -> None:
         self._shown = [TimeStep(*(x[games] for x in timestep)) for games in self._groups]
 
-    def compilations(self) -> tuple[int, int]:
-        """How often `act` (or `choose`) and `learn` were compiled; each must stay at one."""
-        act = self._act if len(self._groups) == 1 else self._choose
-        return act._cache_size(), self._learn._cache_size()
-
     def snapshot(self) -> PyTree:
         """What must be saved to come back here: arrays of fixed shapes."""
         rows = np.asarray(self._rows)
@@ -194,10 +189,6 @@ class DeviceDriver:
             self.tracker.add(*row)
         self._rows += len(reward)
         return state
-
-    def compilations(self) -> tuple[int, int]:
-        """How often the whole program was compiled; one for each distinct `num_rows`."""
-        return self._many_rows._cache_size(), self._many_rows._cache_size()
 
     def snapshot(self) -> PyTree:
         """What must be saved to come back here."""

@@ -1,5 +1,8 @@
 """A run in a few lines: what train_dqn.py does, without a folder."""
 
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +24,26 @@ class Run(NamedTuple):
 
     def advance(self, num_rows: int) -> "Run":
         return self._replace(state=self.driver.advance(self.state, num_rows, lambda: False)[0])
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[Counter[str]]:
+    """Count what is compiled meanwhile, by the functions' names.
+
+    JAX reports it as it happens. What its caches hold afterwards depends on what else the process
+    has compiled, for they are shared and of limited size.
+    """
+    counts: Counter[str] = Counter()
+
+    def listen(event: str, seconds: float, **about: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            counts[about["fun_name"].removeprefix("jit(").removesuffix(")")] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield counts
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def start(name: str, settings: Settings, env: Env, seed: int = 0, seed_period: int = 10_000) -> Run:

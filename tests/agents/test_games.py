@@ -18,6 +18,7 @@ from agents.limits import check
 from agents.presets import preset
 from agents.settings import Settings
 from envs.names import atari_games
+from tests.agents.running import compilations
 
 NUM_ENVS, UPDATES, MOST_ROWS = 2, 10, 64
 # What a small run needs, the same for all games and, as far as they have it, all agents.
@@ -51,7 +52,7 @@ def make_runner(agent: str, num_actions: int) -> tuple[runner.Runner, runner.Run
     return run, jax.jit(run.init)(np.uint32(0))
 
 
-def train(agent: str, game: str) -> tuple[runner.RunState, driver.HostDriver]:
+def train(agent: str, game: str) -> runner.RunState:
     env = envs.make(game, NUM_ENVS)
     try:
         run, first_state = make_runner(agent, env.spec.num_actions)
@@ -61,7 +62,7 @@ def train(agent: str, game: str) -> tuple[runner.RunState, driver.HostDriver]:
             state, _ = games.advance(state, 1, lambda: False)
             if int(state.train.step) >= UPDATES:
                 break
-        return state, games
+        return state
     finally:
         env.close()
 
@@ -73,13 +74,15 @@ def assert_trained(state: runner.RunState) -> None:
 
 
 def test_pong_trains_ten_updates_with_one_compilation_of_act_and_of_learn():
-    state, games = train("dqn", "Pong")
+    make_runner.cache_clear()
+    with compilations() as compiled:
+        state = train("dqn", "Pong")
     assert_trained(state)
-    assert games.compilations() == (1, 1)
+    assert (compiled["act"], compiled["learn"]) == (1, 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("game", sorted(atari_games()))
 @pytest.mark.parametrize("agent", registry.AGENTS)
 def test_every_agent_trains_ten_updates_on_every_registered_game(agent, game):
-    assert_trained(train(agent, game)[0])
+    assert_trained(train(agent, game))
