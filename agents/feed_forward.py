@@ -98,6 +98,7 @@ def augment(settings: Settings, key: Array, images: Array) -> Array:
     DrQ's augmentations (2004.13649) as in Dopamine's Atari-100k agents (drq_image_augmentation).
     Vectors [B, D, K] are left alone: one preset serves all games.
     """
+    images = networks.fold(images)
     if images.ndim != 4:
         return images
     shift_key, intensity_key = jax.random.split(key)

@@ -44,6 +44,7 @@ def make_torso(settings: Settings, spec: EnvSpec) -> Forward:
     dtype, name = compute_type(settings.precision), torso_name(settings, spec)
 
     def torso(obs: Array, is_training: bool) -> Array:
+        obs = fold(obs)
         if name == "impala":
             return ImpalaTorso(
                 settings.torso_width,
@@ -64,8 +65,8 @@ def make_torso(settings: Settings, spec: EnvSpec) -> Forward:
 
 def torso_name(settings: Settings, spec: EnvSpec) -> str:
     """The torso that these games get: nature, impala or mlp. UserError where it cannot see them."""
-    is_image = len(spec.obs_shape) == 2
-    is_large = is_image and min(spec.obs_shape) >= 36
+    is_image = len(spec.obs_shape) in (2, 3)
+    is_large = is_image and min(spec.obs_shape[:2]) >= 36
     match settings.torso:
         case "auto":
             return "nature" if is_large else "mlp"
@@ -77,9 +78,18 @@ def torso_name(settings: Settings, spec: EnvSpec) -> str:
             needs = "images"
         case name:
             return name
+    shown = "x".join(map(str, spec.obs_shape))
     raise UserError(
-        f"torso {settings.torso} needs {needs}; {spec.game} shows {spec.obs_shape}: use --torso mlp"
+        f"torso {settings.torso} needs {needs}; {spec.game} shows {shown}: use --torso mlp"
     )
+
+
+def fold(obs: Array) -> Array:
+    """Stacks of images with channels, [B, H, W, C, K] -> [B, H, W, C * K]; others are as before.
+
+    Colours of a frame and frames of a stack are alike to a convolution: channels.
+    """
+    return obs.reshape(*obs.shape[:3], -1) if obs.ndim == 5 else obs
 
 
 def make_head(settings: Settings, spec: EnvSpec, num_outputs: int = 1) -> QHead:

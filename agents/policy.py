@@ -3,6 +3,8 @@
 policy = load("runs/Pong-prioritized-s0-...", "best")
 q = policy.q_values(frames)      # uint8[B, 84, 84, 4] -> float32[B, A]
 actions = policy.act(frames)     # int32[B]
+act = policy.player(4)           # for games that go on: keeps what the agent must remember
+actions = act(timestep)          # of 4 games of `envs.make` -> int32[4]
 """
 
 import dataclasses
@@ -11,9 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from agents import registry
+from agents import observing, registry
 from agents.agent import Agent
 from agents.limits import check
 from agents.settings import Settings
@@ -31,26 +32,41 @@ class Policy(NamedTuple):
     spec: EnvSpec
     agent_steps: int  # of training behind it
 
-    def q_values(self, frames: Array | np.ndarray) -> Array:
-        """[B, *obs_shape, K], oldest frame first -> float32[B, A]. Feed-forward agents only.
+    def q_values(self, observations: Any) -> Array:
+        """Return the value of each action, float32[B, A], or float32[A] for one observation.
 
-        Raises UserError for frames of another shape or type than the agent was trained on.
+        Args:
+          observations: [B, *obs_shape, K], the last K frames of each game, oldest first, or those
+            of one game, [*obs_shape, K]. Where K is 1 it may be left out: then it is what
+            `envs.make` and Gymnasium give. A TimeStep of `envs.make` will do, too; with several
+            frames only at the start of games, as later `player` must remember the others.
+
+        Raises UserError for other shapes and types, and for agents with a memory.
         """
-        expected = (*self.spec.obs_shape, self.spec.stack)
-        if frames.shape[1:] != expected or frames.dtype != self.spec.obs_dtype:
+        if jax.tree.leaves(self.agent.core(1)):
             raise UserError(
-                f"frames are {frames.dtype}{list(frames.shape)}; {self.spec.game} was trained on "
-                f"{self.spec.obs_dtype}[B, {', '.join(map(str, expected))}]"
+                "this agent has a memory (LSTM) beside its frames: use policy.player(num_envs)"
             )
+        frames, is_one = observing.frames_of(observations, self.spec)
         key, core = jax.random.PRNGKey(0), self.agent.core(frames.shape[0])
         q, _ = self.agent.q_values(
             self.params, self.net_state, key, jnp.asarray(frames), core, False
         )
-        return q
+        return q[0] if is_one else q
 
-    def act(self, frames: Array | np.ndarray) -> Array:
-        """[B, *obs_shape, K] -> int32[B]: the greedy actions."""
-        return jnp.argmax(self.q_values(frames), axis=-1).astype(jnp.int32)
+    def act(self, observations: Any) -> Array:
+        """Return the greedy actions, int32[B], or int32[] for one observation; see `q_values`."""
+        return jnp.argmax(self.q_values(observations), axis=-1).astype(jnp.int32)
+
+    def player(self, num_envs: int = 1, epsilon: float = 0.0, seed: int = 0) -> observing.Player:
+        """Return `play(timestep) -> int32[num_envs]` for games of `envs.make` that go on.
+
+        It keeps each game's last frames and, for agents with a memory, their state; both start
+        anew with an episode.
+        """
+        return observing.player(
+            self.agent, self.params, self.net_state, self.spec, num_envs, epsilon, seed
+        )
 
 
 def save(

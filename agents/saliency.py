@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from agents import networks
 from agents.agent import Agent
 from dqnlab.looking import saliency
 from dqnlab.types import Array, Params, PyTree, UserError
@@ -16,9 +17,10 @@ Saliency = Callable[[Params, PyTree, Array, PyTree, Array], Array]
 def make(agent: Agent, method: str = "gradient") -> Saliency:
     """A jitted `saliency(params, net_state, frames, core, action)` -> heat, for any agent.
 
-    It takes frames[B, H, W, K] (uint8, oldest first), the recurrent state *before* them
-    (`agent.core(B)` for feed-forward agents) and the action int32[B] whose Q-value is asked about;
-    it gives float32[B, H, W], the maximum of each picture 1. Noise in the weights is off.
+    It takes frames[B, H, W, K] or [B, H, W, C, K] (uint8, oldest first), the recurrent state
+    *before* them (`agent.core(B)` for feed-forward agents) and the action int32[B] whose Q-value is
+    asked about; it gives float32[B, H, W], the maximum of each picture 1. Noise in the weights is
+    off.
 
     trained = agents.load("runs/Pong-prioritized-s0-...")
     heat_of = saliency.make(trained.agent)
@@ -36,6 +38,7 @@ def make(agent: Agent, method: str = "gradient") -> Saliency:
     def heat(
         params: Params, net_state: PyTree, frames: Array, core: PyTree, action: Array
     ) -> Array:
+        frames = networks.fold(frames)
         if frames.ndim != 4:
             raise UserError(f"saliency needs images; these observations are {frames.shape[1:]}")
         actions, num_frames = jnp.asarray(action), len(frames)

@@ -57,12 +57,21 @@ class EnvSpec:
     num_envs: int
     num_actions: int
     action_meanings: tuple[str, ...]  # one name per action; loading weights compares them
-    obs_shape: tuple[int, ...]  # of one game's one frame: (84, 84), or (4,) for vectors
+    obs_shape: tuple[
+        int, ...
+    ]  # of one frame of one game: (84, 84), (84, 84, 3), or (4,) for vectors
     obs_dtype: str  # "uint8" for images, "float32" for vectors
     stack: int  # number of last frames that an agent sees
     frame_skip: int  # emulator frames per agent step; 1 where there is no emulator
     protocol: dict[str, Any]  # every setting that changes scores, as saved with a run
     traceable: bool  # reset and step are pure JAX functions
+
+
+class Screen(NamedTuple):
+    """The first game of a batch as a person sees it."""
+
+    draw: Callable[[], np.ndarray]  # uint8[H, W, 3]: the present moment
+    steps_per_second: float  # agent steps at the speed at which people play
 
 
 class Env(NamedTuple):
@@ -84,3 +93,4 @@ class Env(NamedTuple):
     # `reset(seed)` would begin them; the others stand as they are, and `env_state` stays good.
     restart: Callable[[np.ndarray, Any], np.ndarray] | None = None
     max_episode_steps: int | None = None  # agent steps after which a game is truncated, if known
+    screen: Screen | None = None  # only where it was asked for
