@@ -15,6 +15,9 @@ from dqnlab.types import UserError
 # settings that these names once carried: settings come from the protocol.
 _DECORATION = re.compile(r"^ale/|(noframeskip|deterministic)?(-v\d+)?$")
 
+# A version that is Gymnasium's: ids with Atari's own decorations mean no other environment.
+_VERSION = re.compile(r"^(?!ale/).*(?<!noframeskip)(?<!deterministic)-v\d+$")
+
 gymnasium.register_envs(ale_py)
 
 
@@ -48,6 +51,28 @@ def atari_games() -> dict[str, str]:
         for env_id, spec in gymnasium.registry.items()
         if env_id.startswith("ALE/")
     }
+
+
+def has_version(name: str) -> bool:
+    """Whether a name ends in a version as ids of Gymnasium do, without Atari's own decorations."""
+    return _VERSION.match(name.lower()) is not None
+
+
+def is_atari_spelling(name: str) -> bool:
+    """Whether a name can mean an Atari game: one with a version must be an id of ale_py's."""
+    spec = gymnasium.registry.get(name)
+    if spec is None:
+        return not has_version(name)
+    return str(spec.entry_point).startswith("ale_py.")
+
+
+def gymnasium_ids() -> list[str]:
+    """Every id that Gymnasium knows now, without those that ale-py registered."""
+    return [
+        env_id
+        for env_id, spec in gymnasium.registry.items()
+        if not str(spec.entry_point).startswith("ale_py.")
+    ]
 
 
 @functools.cache

@@ -1,6 +1,8 @@
 """How scores are measured: the settings under which published numbers can be compared."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from dqnlab.types import UserError
 from envs import names
@@ -85,3 +87,12 @@ def find(protocol: str | Protocol) -> Protocol:
     if protocol not in PROTOCOLS:
         raise names.unknown("protocol", protocol, PROTOCOLS)
     return PROTOCOLS[protocol]
+
+
+def of_run(saved: Mapping[str, Any]) -> Protocol | None:
+    """Return the protocol that `EnvSpec.protocol` holds; None for games that have none."""
+    if "sticky_actions" not in saved:
+        return None
+    if saved["name"] in PROTOCOLS:
+        return PROTOCOLS[saved["name"]]
+    return Protocol(**{field.name: saved[field.name] for field in dataclasses.fields(Protocol)})

@@ -29,6 +29,11 @@ def _curve_rows() -> dict[tuple[str, str, str], dict[str, str]]:
         }
 
 
+def _key(game: str) -> str:
+    # Another environment may have an Atari game's name (Blackjack-v1), and has no published scores.
+    return names.key(game) if names.is_atari_spelling(game) else ""
+
+
 def reference(game: str) -> dict[str, float]:
     """What was published for a game: column -> score, as in `envs/data/atari_scores.csv`.
 
@@ -36,7 +41,7 @@ def reference(game: str) -> dict[str, float]:
     `in_atari5` (1 or 0). Columns without a value for this game are left out; a game that is not
     in the table has none.
     """
-    row = _score_rows().get(names.key(game), {})
+    row = _score_rows().get(_key(game), {})
     return {column: float(value) for column, value in row.items() if column != "game" and value}
 
 
@@ -68,5 +73,5 @@ def dopamine_curve(game: str, agent: str = "DQN", run_set: str = "legacy") -> di
     if (run_set, agent) not in known:
         listed = ", ".join(f"{row_set}/{row_agent}" for row_set, row_agent in known)
         raise UserError(f"no Dopamine curves for {run_set}/{agent}; there are: {listed}")
-    row = rows.get((names.key(game), agent, run_set), {})
+    row = rows.get((_key(game), agent, run_set), {})
     return {m * 1_000_000: float(row[f"{m}M"]) for m in _CURVE_FRAMES if row.get(f"{m}M")}

@@ -46,7 +46,7 @@ class Options:
     """Name of the agent."""
     preset: str = "laptop"
     """Set of hyperparameters: laptop, or one published for the agent."""
-    protocol: str = "machado2018"
+    protocol: str | None = None
     """Rules of the game: machado2018, nature2015 or atari100k."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where the network lives."""

@@ -40,7 +40,7 @@ class Case(NamedTuple):
     label: str
     game: str
     agent: str
-    protocol: str
+    protocol: str | None
     settings: Settings
     parts: tuple[str, ...] = PARTS
     num_threads: int | None = None  # of the emulator

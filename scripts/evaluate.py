@@ -20,6 +20,7 @@ from agents.policy import Policy
 from dqnlab import run_folder
 from dqnlab.types import UserError
 from envs import protocols, scores
+from envs.protocols import Protocol
 from scripts import startup, video
 
 
@@ -37,7 +38,7 @@ class Options:
     epsilon: float | None = None
     """Share of random actions; default: the preset's evaluation_epsilon."""
     protocol: str | None = None
-    """machado2018, nature2015 or atari100k; default: the run's own."""
+    """Of Atari games: machado2018, nature2015 or atari100k; default: the run's own."""
     seed: int = 0
     """The same seed gives the same games and scores."""
     num_envs: int = 8
@@ -53,7 +54,13 @@ class Options:
 
 
 def score(
-    trained: Policy, *, protocol: str, episodes: int, epsilon: float, seed: int, num_envs: int
+    trained: Policy,
+    *,
+    protocol: Protocol | str | None,
+    episodes: int,
+    epsilon: float,
+    seed: int,
+    num_envs: int,
 ) -> dict[str, Any]:
     """Play and sum up: statistics, every score and length, HNS, and how they were made."""
     game = trained.spec.game
@@ -88,8 +95,10 @@ def describe(result: dict[str, Any]) -> str:
     """The result as lines for a person."""
     low, high = result["mean_ci95"]
     hns = result["human_normalized"]
+    protocol = protocols.of_run(result["protocol"])
+    rules = "" if protocol is None else f"{protocol.name}, "
     lines = [
-        f"{result['game']}, {result['protocol']['name']}, epsilon {result['epsilon']}, "
+        f"{result['game']}, {rules}epsilon {result['epsilon']}, "
         f"{result['episodes']} games, after {result['frames']:,} frames of training",
         f"mean    {result['mean']:.2f}   (95 % bootstrap interval {low:.2f} .. {high:.2f})",
         f"median  {result['median']:.2f}   std {result['std']:.2f}   "
@@ -100,11 +109,6 @@ def describe(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def has_pictures(trained: Policy) -> bool:
-    """Whether the game runs on the emulator, which can show it in colour."""
-    return "sticky_actions" in trained.spec.protocol
-
-
 def main(args: list[str] | None = None) -> int:
     """Parse, evaluate, print. Returns the exit code."""
     options = tyro.cli(Options, args=args, description=__doc__)
@@ -113,10 +117,14 @@ def main(args: list[str] | None = None) -> int:
     epsilon = trained.settings.evaluation_epsilon if options.epsilon is None else options.epsilon
     if not 0 <= epsilon <= 1:
         raise UserError(f"--epsilon is {epsilon}; it must be between 0 and 1")
-    own = trained.spec.protocol["name"]
-    protocol = options.protocol or (own if own in protocols.PROTOCOLS else "machado2018")
-    if protocol != own and not options.quiet:
-        print(f"note: trained under {own}, evaluated under {protocol}", file=sys.stderr)
+    own = protocols.of_run(trained.spec.protocol)
+    protocol = own
+    if options.protocol is not None:
+        protocol = envs.find_protocol(trained.spec.game, options.protocol)
+    if protocol and own and protocol != own and not options.quiet:
+        print(f"note: trained under {own.name}, evaluated under {protocol.name}", file=sys.stderr)
+    if options.video is not None:
+        video.check(trained, protocol)
     result = score(
         trained,
         protocol=protocol,
@@ -130,8 +138,6 @@ def main(args: list[str] | None = None) -> int:
     if options.json is not None:
         run_folder.write_json(options.json, result)
     if options.video is not None:
-        if not has_pictures(trained):
-            raise UserError(f"{trained.spec.game} has no pictures to make a video of")
         video.record(trained, protocol, options.video, epsilon=epsilon, seed=options.seed)
     return 0
 

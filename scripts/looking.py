@@ -13,6 +13,7 @@ import envs
 from agents import evaluation, runner, saliency
 from agents.policy import Policy
 from dqnlab.types import PyTree
+from envs.protocols import Protocol
 
 LIMIT = 2_000  # agent steps that are watched; their frames are held in memory (57 MB)
 
@@ -28,7 +29,14 @@ class Game(NamedTuple):
     is_whole: bool  # whether the game ended within LIMIT steps
 
 
-def play(trained: Policy, protocol: str, *, epsilon: float, seed: int, limit: int = LIMIT) -> Game:
+def play(
+    trained: Policy,
+    protocol: Protocol | str | None,
+    *,
+    epsilon: float,
+    seed: int,
+    limit: int = LIMIT,
+) -> Game:
     """One game from its start, at most `limit` steps of it."""
     env = envs.make(trained.spec.game, 1, protocol, training=False)
     policy = evaluation.make_policy(trained.agent, trained.spec.num_actions)

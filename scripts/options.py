@@ -11,6 +11,7 @@ from agents.limits import check as check_settings
 from agents.settings import Settings
 from dqnlab import records, run_folder
 from dqnlab.types import UserError
+from envs import protocols
 from scripts import extras, flags
 
 
@@ -19,7 +20,8 @@ class Options:
     """One run. All of it, resolved, is written to config.json in the run folder."""
 
     game: str = "Pong"
-    """Atari game in any usual spelling, catch, cue, or a Gymnasium id such as CartPole-v1."""
+    """Atari game in any usual spelling, catch, cue, or a Gymnasium id such as CartPole-v1;
+    MODULE:ID imports a module of yours that registers the environment."""
     agent: str = "prioritized"
     """Name of the agent; --list prints all."""
     preset: str = "laptop"
@@ -32,8 +34,9 @@ class Options:
     num_seeds: int = 1
     """Independent runs in one program, of this seed and the next ones, each with a folder of its
     own. For games written in JAX (catch, cue); others: start several commands."""
-    protocol: str = "machado2018"
-    """How scores are measured: machado2018, nature2015 or atari100k."""
+    protocol: str | None = None
+    """How scores of Atari games are measured: machado2018 (default), nature2015 or atari100k.
+    Other games have rules of their own."""
     run_dir: Path | None = None
     """Folder of this run; default runs/<game>-<agent>-s<seed>-<time>."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
@@ -94,6 +97,8 @@ def read_options(run_dir: Path) -> Options:
     # As settings do, an option younger than the run has its default.
     young = {f.name: f.default for f in dataclasses.fields(Options) if f.name != "settings"}
     aside = {"settings": config["settings"], "run_dir": None, "resume": None}
+    if protocols.of_run(config["spec"]["protocol"]) is None:
+        aside["protocol"] = None  # older runs of such games name one, which they never had
     values = {**young, **config["options"], **aside}
     if (frames := values.pop("iteration", None)) is not None:  # of version 0.1: of all its games
         values["reseed_every"] = max(1, frames // config["spec"]["num_envs"])

@@ -26,8 +26,8 @@ from agents import policy
 from agents.policy import Policy
 from dqnlab import files
 from dqnlab.types import UserError
-from envs import published
-from scripts import curves, evaluate, looking, report_content, runs, startup, tables, video
+from envs import protocols, published
+from scripts import curves, looking, report_content, runs, startup, tables, video
 from scripts.runs import Group, Run
 
 _VIDEO_LIMIT = 50_000_000  # bytes; a longer one stays beside the report
@@ -79,14 +79,18 @@ def find_video(run: Run, trained: Policy | None, options: Options) -> tuple[Embe
     kept = sorted((run.path / "videos").glob("*.mp4"), key=lambda path: path.stat().st_mtime)
     if kept:
         return _embed_video(kept[-1], f"{kept[-1].name} of the run folder")
-    if trained is None or not options.pictures or not evaluate.has_pictures(trained):
+    if trained is None or not options.pictures or trained.spec.traceable:
         return None, ""
-    epsilon = trained.settings.evaluation_epsilon
+    epsilon, protocol = trained.settings.evaluation_epsilon, protocols.of_run(run.protocol)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "game.mp4"
-        name = run.protocol["name"]
-        episode = video.record(trained, name, path, epsilon=epsilon, seed=options.seed)
-        return _embed_video(path, f"one game under {name}, score {episode.score:g}")
+        try:
+            video.check(trained, protocol)
+        except UserError as error:
+            return None, f"No video: {error}"
+        episode = video.record(trained, protocol, path, epsilon=epsilon, seed=options.seed)
+        under = "" if protocol is None else f" under {protocol.name}"
+        return _embed_video(path, f"one game{under}, score {episode.score:g}")
 
 
 def _embed_video(path: Path, caption: str) -> tuple[Embedded | None, str]:
@@ -97,8 +101,7 @@ def _embed_video(path: Path, caption: str) -> tuple[Embedded | None, str]:
 
 def look(run: Run, trained: Policy, options: Options) -> list[Embedded]:
     """What the agent sees and values in one game."""
-    name, epsilon = run.protocol["name"], trained.settings.evaluation_epsilon
-    protocol = name if evaluate.has_pictures(trained) else "machado2018"
+    protocol, epsilon = protocols.of_run(run.protocol), trained.settings.evaluation_epsilon
     game = looking.play(trained, protocol, epsilon=epsilon, seed=options.seed)
     values = looking.draw_values(game, trained, trained.settings.discount)
     pictures = [draw(values, f"Q-values along {looking.describe(game)}.")]

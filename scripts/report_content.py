@@ -9,7 +9,7 @@ from typing import Any
 from agents import presets, schedules
 from dqnlab import run_folder
 from dqnlab.types import UserError
-from envs import published, scores
+from envs import protocols, published, scores
 from scripts.options import Options
 from scripts.runs import Run
 
@@ -24,6 +24,7 @@ def evaluation_rows(
     rows = []
     if result is not None:
         low, high = result["mean_ci95"]
+        protocol = protocols.of_run(result["protocol"])
         rows.append(
             {
                 "who": f"{run.agent}, this run",
@@ -32,8 +33,8 @@ def evaluation_rows(
                 "interval or range": f"{low:,.2f} .. {high:,.2f} (95 %), "
                 f"min {result['min']:,.1f}, max {result['max']:,.1f}",
                 "human-normalised": _share(scores.human_normalized(run.game, result["mean"])),
-                "how": f"{result['episodes']} games, epsilon {result['epsilon']:g}, "
-                f"{result['protocol']['name']}",
+                "how": f"{result['episodes']} games, epsilon {result['epsilon']:g}"
+                + ("" if protocol is None else f", {protocol.name}"),
             }
         )
     others = [(name, None, scores.reference(run.game).get(name), "") for name in _REFERENCES]
@@ -100,7 +101,9 @@ def timings(run: Run) -> dict[str, Any]:
 
 def reproduce(config: dict[str, Any]) -> str:
     """The command that makes the same run again: what differs from the defaults and the preset."""
-    options = config["options"]
+    options = dict(config["options"])
+    if protocols.of_run(config["spec"]["protocol"]) is None:
+        options["protocol"] = None  # older runs of such games name one, which they never had
     plain = {f.name: f.default for f in dataclasses.fields(Options) if f.name not in _ASIDE}
     words = ["python", "scripts/train_dqn.py", "--game", str(options["game"])]
     for name, default in plain.items():

@@ -21,7 +21,7 @@ import envs
 from agents import presets, registry
 from dqnlab import run_folder
 from dqnlab.types import UserError
-from envs import protocols, published
+from envs import published
 from scripts import run_queue as queue
 from scripts import runs, startup, tables
 from scripts.interrupts import Interrupts
@@ -46,8 +46,8 @@ class Options:
     """Of each run; a larger number lets finished runs go on."""
     preset: str = "laptop"
     """Set of hyperparameters, of every agent."""
-    protocol: str = "machado2018"
-    """How scores are measured."""
+    protocol: str | None = None
+    """How scores of Atari games are measured; machado2018 by default."""
     out: Path = Path("runs/suite")
     """Folder of the runs, their logs, suite.json and the summary."""
     attempts: int = 2
@@ -59,10 +59,11 @@ def check(options: Options) -> list[Job]:
     for name in ("seeds", "jobs", "frames", "attempts"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} is {getattr(options, name)}; at least 1")
-    protocols.find(options.protocol)
     games = []
     for name in options.games:
         games += published.members(name) if name in published.SUBSETS else [_game(name)]
+    for game in games:
+        envs.find_protocol(game, options.protocol)
     for agent in options.agents:
         registry.check_name(agent)
         presets.preset(agent, options.preset)
@@ -80,6 +81,12 @@ def _game(name: str) -> str:
         return env.spec.game
     finally:
         env.close()
+
+
+def _protocol(options: Options, jobs: list[Job]) -> list[str]:
+    """The flag of all runs; none where one of the games has no protocol."""
+    protocols = [envs.find_protocol(job.game, options.protocol) for job in jobs]
+    return ["--protocol", protocols[0].name] if protocols[0] and all(protocols) else []
 
 
 def summary(jobs: list[Job], states: dict[str, queue.State]) -> str:
@@ -115,7 +122,7 @@ def main(args: list[str] | None = None) -> int:
     jobs = check(options)
     options.out.mkdir(parents=True, exist_ok=True)
     with run_folder.lock(options.out):
-        flags = ["--preset", options.preset, "--protocol", options.protocol, *args[cut + 1 :]]
+        flags = ["--preset", options.preset, *_protocol(options, jobs), *args[cut + 1 :]]
         suite = queue.open_suite(options.out, flags, options.frames, options.attempts)
         interrupts = Interrupts()
         queue.work(suite, jobs, options.jobs, interrupts)

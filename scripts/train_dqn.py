@@ -52,7 +52,13 @@ def main(args: list[str] | None = None) -> int:
     precision = networks.compute_type(options.settings.precision).name
     settings = dataclasses.replace(options.settings, precision=precision)
     settings = schedules.in_steps(settings, options.frames // env.spec.frame_skip)
-    options = dataclasses.replace(options, game=env.spec.game, settings=settings)
+    protocol = envs.find_protocol(options.game, options.protocol)
+    options = dataclasses.replace(
+        options,
+        game=env.spec.game,
+        protocol=None if protocol is None else protocol.name,
+        settings=settings,
+    )
     with contextlib.ExitStack() as stack:
         stack.callback(env.close)
         runs = make_runs(options, env, stack)

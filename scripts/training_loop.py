@@ -102,11 +102,16 @@ def finish(run: Run, progress: Progress, writer: MetricsWriter) -> None:
     )
     run_folder.write_json(run.dir / "eval.json", result)
     progress.say(evaluate.describe(result))
-    if evaluate.has_pictures(trained):
+    if not run.spec.traceable:  # games in JAX are boards of a few pixels
         path = run.dir / "videos" / "final.mp4"
-        video.record(trained, options.protocol, path, epsilon=epsilon, seed=seed)
-        writer.write_picture("video", video.as_gif(path), run.agent_steps)
-        progress.say(f"video      {path}")
+        try:
+            video.check(trained, options.protocol)
+        except UserError as error:
+            progress.say(f"no video   {error}")
+        else:
+            video.record(trained, options.protocol, path, epsilon=epsilon, seed=seed)
+            writer.write_picture("video", video.as_gif(path), run.agent_steps)
+            progress.say(f"video      {path}")
     progress.say(f"curves     tensorboard --logdir {run.dir}")
     progress.say(f"run folder {run.dir}")
 

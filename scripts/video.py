@@ -13,32 +13,33 @@ import envs
 from agents.evaluation import Episode, evaluate
 from agents.policy import Policy
 from dqnlab.types import TimeStep
+from envs.protocols import Protocol
 
-FRAMES_PER_SECOND = 15  # one picture per agent step of 4 emulator frames, at 60 Hz
-_SCALE = 2
+_HEIGHT = 420  # pixels of a film, about: an Atari screen twice as large
+_GIF_WIDTH = 160
 
 
-def record(policy: Policy, protocol: str, path: Path, *, epsilon: float, seed: int) -> Episode:
+def record(
+    policy: Policy, protocol: Protocol | str | None, path: Path, *, epsilon: float, seed: int
+) -> Episode:
     """Let the agent play one game and write what it looks like to `path`.
 
-    The agent's own frames are 84x84 and grey. A second emulator with the same seed is given the
-    same actions and shows the game in colour; memory stays constant however long the game is.
-    Only for Atari games: others have no such pictures.
+    One picture per agent step, at the game's own speed; memory stays constant however long the
+    game is. UserError, before anything is played, for a game that has no pictures.
     """
-    pictures = {"grayscale": False, "height": 210, "width": 160}
-    picture_env = envs.make(policy.spec.game, 1, protocol, training=False, **pictures)
-    env = envs.make(policy.spec.game, 1, protocol, training=False)
-    picture_state, picture = picture_env.reset(seed)
-    writer = open_writer(path, picture.obs.shape[1:3])
-    is_over = False
+    env = envs.make(policy.spec.game, 1, protocol, training=False, with_screen=True)
+    screen = env.screen
+    assert screen is not None
+    env.reset(seed)
+    height, width = screen.draw().shape[:2]
+    scale = max(1, round(_HEIGHT / height))
+    # The codec's colours have half the resolution: sides are even.
+    rows, columns = (side * scale // 2 * 2 for side in (height, width))
+    writer = open_writer(path, (rows, columns), screen.steps_per_second)
 
     def on_step(timestep: TimeStep, action: np.ndarray, q: np.ndarray) -> None:
-        nonlocal picture_state, picture, is_over
-        if not is_over:
-            frame = np.asarray(picture.obs[0]).repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
-            writer.send(np.ascontiguousarray(frame))
-        picture_state, picture = picture_env.step(picture_state, action)
-        is_over = is_over or bool(picture.first[0])
+        picture = screen.draw().repeat(scale, axis=0).repeat(scale, axis=1)
+        writer.send(np.ascontiguousarray(picture[:rows, :columns]))
 
     try:
         return evaluate(
@@ -54,26 +55,30 @@ def record(policy: Policy, protocol: str, path: Path, *, epsilon: float, seed: i
     finally:
         writer.close()
         env.close()
-        picture_env.close()
+
+
+def check(policy: Policy, protocol: Protocol | str | None) -> None:
+    """Raise UserError where the policy's game has no pictures."""
+    envs.make(policy.spec.game, 1, protocol, training=False, with_screen=True).close()
 
 
 def as_gif(path: Path, seconds: float = 20.0) -> bytes:
-    """The beginning of a video at the game's own resolution: what TensorBoard can play."""
-    scale = f"scale=iw/{_SCALE}:ih/{_SCALE}:flags=neighbor"
+    """The beginning of a video, small: what TensorBoard can play."""
+    scale = f"scale={_GIF_WIDTH}:-1:flags=area"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), *f"-v error -t {seconds} -i".split(), str(path)]
     command += ["-vf", scale, *"-f gif -".split()]
     with _forking():
         return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
-def open_writer(path: Path, shape: tuple[int, int]) -> imageio_ffmpeg.write_frames:
-    """A coroutine that takes pictures of a game [H, W], scaled up, as uint8[2 H, 2 W, 3]."""
+def open_writer(path: Path, shape: tuple[int, int], fps: float) -> imageio_ffmpeg.write_frames:
+    """Return a coroutine that takes pictures as uint8[H, W, 3], H and W even."""
     height, width = shape
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = imageio_ffmpeg.write_frames(
         str(path),
-        (width * _SCALE, height * _SCALE),
-        fps=FRAMES_PER_SECOND,
+        (width, height),
+        fps=fps,
         macro_block_size=1,
         ffmpeg_log_level="error",
     )

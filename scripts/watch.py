@@ -97,13 +97,12 @@ def make_player(
     if not 0 <= epsilon <= 1:
         raise UserError(f"--epsilon is {epsilon}; it must be between 0 and 1")
     checkpoints = list(policy.checkpoints(options.run_dir))
-    has_emulator = "sticky_actions" in trained.spec.protocol
     protocol = watch_game.protocol_of(trained)
     controls = Controls(
         paused=False,
         speed=1.0,
         epsilon=epsilon,
-        sticky_actions=protocol.sticky_actions if has_emulator else None,
+        sticky_actions=None if protocol is None else protocol.sticky_actions,
         checkpoint=options.checkpoint,
         heat=True,
         human=False,
@@ -116,8 +115,9 @@ def make_player(
         "actions": list(trained.spec.action_meanings),
         "checkpoints": checkpoints,
         "speeds": list(SPEEDS),
-        "has_sticky": has_emulator,
-        "protocol": protocol.name if has_emulator else "",
+        "has_sticky": protocol is not None,
+        "protocol": "" if protocol is None else protocol.name,
+        "sees_images": watch_game.is_image(trained.spec),
         "discount": trained.settings.discount,
     }
     return Player(load, trained, controls, options.seed, publish, on_failure), info

@@ -12,19 +12,19 @@ import envs
 from agents import evaluation, runner, saliency
 from agents.agent import Agent
 from agents.policy import Policy
-from dqnlab.types import TimeStep, UserError
+from dqnlab.types import EnvSpec, TimeStep
 from envs import protocols
 from envs.protocols import Protocol
 
 NUM_BINS = 51  # of a distribution of returns
-_SCREEN = {"grayscale": False, "height": 210, "width": 160}  # of the Atari 2600
+_BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue (ITU-R BT.601)
 
 
 class Moment(NamedTuple):
     """What there is to see before one step."""
 
     screen: np.ndarray  # uint8[H, W, 3]
-    frame: np.ndarray  # uint8[h, w]: the newest that the network sees
+    frame: np.ndarray  # uint8[h, w]: the newest that the network sees; [1, 1] where it sees numbers
     heat: np.ndarray | None  # uint8[h, w]: which pixels the chosen action's value rests on
     q: np.ndarray  # float32[A]
     returns: tuple[float, float, np.ndarray] | None  # lowest, highest, probabilities[A, NUM_BINS]
@@ -38,22 +38,20 @@ class Moment(NamedTuple):
 class Game:
     """One game after another, under one protocol.
 
-    The agent's own frames are small and grey. A second emulator with the same seed is given the
-    same actions and shows the game in colour.
+    The screen shows it as a person sees it (`Env.screen`), the frame what the agent sees.
     """
 
-    def __init__(self, trained: Policy, protocol: Protocol | str, seed: int):
+    def __init__(self, trained: Policy, protocol: Protocol | str | None, seed: int):
         """UserError for games that have no pictures."""
         spec = trained.spec
-        if len(spec.obs_shape) != 2:
-            raise UserError(f"{spec.game} has no pictures to watch; its observations are numbers")
         self._trained, self._seed = trained, seed
         self._act = _act(trained.agent, spec.num_actions)
-        self._heat, self._returns = _heat(trained.agent), _histogram(trained.agent)
-        self._env = envs.make(spec.game, 1, protocol, training=False)
-        self._picture_env = None
-        if self._env.lives is not None:  # an emulator's
-            self._picture_env = envs.make(spec.game, 1, protocol, training=False, **_SCREEN)
+        self._returns = _histogram(trained.agent)
+        self._heat = _heat(trained.agent) if is_image(spec) else None
+        self._env = envs.make(spec.game, 1, protocol, training=False, with_screen=True)
+        assert self._env.screen is not None
+        self._screen = self._env.screen
+        self.steps_per_second = self._screen.steps_per_second
         self._games = 0
         self.scores: list[float] = []  # of the games that ended
         self.new_game()
@@ -63,8 +61,6 @@ class Game:
         spec, agent = self._trained.spec, self._trained.agent
         seed = self._seed + self._games
         self._state, self._timestep = self._env.reset(seed)
-        if self._picture_env is not None:
-            self._picture_state, self._picture = self._picture_env.reset(seed)
         self._stack = jnp.zeros((1, *spec.obs_shape, spec.stack), spec.obs_dtype)
         self._core = agent.core(1)
         self._key = jax.random.PRNGKey(seed)
@@ -88,20 +84,17 @@ class Game:
             *nets, key, self._stack, self._core, self._timestep, epsilon
         )
         heat = returns = None
-        if with_heat:
+        if with_heat and self._heat is not None:
             heat = np.asarray(self._heat(*nets, self._next_stack, before, self._chosen))[0]
             heat = (255 * heat).astype(np.uint8)
         if self._returns is not None:
             low, high, bars = self._returns(*nets, returns_key, self._next_stack)
             returns = (float(low), float(high), np.asarray(bars))
         values = np.asarray(q)[0]
-        frame = _grey(np.asarray(self._timestep.obs)[0])
-        screen = frame[..., None].repeat(3, axis=-1)
-        if self._picture_env is not None:
-            screen = np.asarray(self._picture.obs)[0]
+        seen = np.asarray(self._timestep.obs)[0]
         return Moment(
-            screen=screen,
-            frame=frame,
+            screen=self._screen.draw(),
+            frame=_grey(seen) if is_image(self._trained.spec) else np.zeros((1, 1), np.uint8),
             heat=heat,
             q=values,
             returns=returns,
@@ -117,8 +110,6 @@ class Game:
         taken = np.asarray(self._chosen) if action is None else np.array([action], np.int32)
         self._stack, self._core = self._next_stack, self._next_core
         self._state, self._timestep = self._env.step(self._state, taken)
-        if self._picture_env is not None:
-            self._picture_state, self._picture = self._picture_env.step(self._picture_state, taken)
         if np.asarray(self._timestep.first)[0]:
             self.scores.append(self._score)
             self._score, self._step = 0.0, 0
@@ -128,19 +119,21 @@ class Game:
             self._step += 1
 
     def close(self) -> None:
-        """Free the emulators."""
+        """Free the games."""
         self._env.close()
-        if self._picture_env is not None:
-            self._picture_env.close()
 
 
-def protocol_of(trained: Policy, sticky_actions: float | None = None) -> Protocol | str:
-    """The run's own protocol, or the field's default, with other sticky actions if given."""
-    own = trained.spec.protocol.get("name", "")
-    found = protocols.find(own if own in protocols.PROTOCOLS else "machado2018")
-    if sticky_actions is None:
-        return found
-    return dataclasses.replace(found, sticky_actions=sticky_actions)
+def is_image(spec: EnvSpec) -> bool:
+    """Whether what the agent sees is a picture, and not numbers."""
+    return spec.obs_dtype == "uint8" and len(spec.obs_shape) in (2, 3)
+
+
+def protocol_of(trained: Policy, sticky_actions: float | None = None) -> Protocol | None:
+    """The run's own protocol, with other sticky actions if given; None for games without one."""
+    own = protocols.of_run(trained.spec.protocol)
+    if own is None or sticky_actions is None:
+        return own
+    return dataclasses.replace(own, sticky_actions=sticky_actions)
 
 
 # Compiled once for an agent, however many games it plays: hence the caches.
@@ -191,7 +184,8 @@ def _histogram(agent: Agent) -> Any:
     return jax.jit(histogram)
 
 
-def _grey(obs: np.ndarray) -> np.ndarray:
-    if obs.dtype == np.uint8:
-        return obs
-    return (255 * np.clip(obs, 0.0, 1.0)).astype(np.uint8)
+def _grey(picture: np.ndarray) -> np.ndarray:
+    """uint8 [H, W] or [H, W, C] -> uint8[H, W]: colours by their brightness, else the last."""
+    if picture.ndim == 3 and picture.shape[-1] == 3:
+        return np.rint(picture @ _BRIGHTNESS).astype(np.uint8)
+    return picture if picture.ndim == 2 else picture[..., -1]

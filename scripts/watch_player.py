@@ -15,7 +15,6 @@ from scripts import watch_game
 from scripts.watch_controls import Command, Controls
 from scripts.watch_game import Game, Moment
 
-STEPS_PER_SECOND = 15.0  # at speed 1: 60 Hz, 4 frames to an agent step
 _MAX_SHOWN = 60.0  # moments per second that are shown at most
 _LAST_SCORES = 10
 
@@ -88,7 +87,8 @@ class Player:
                 self._show(must=True)
 
     def _period(self) -> float:
-        return 0.0 if self.controls.speed == 0 else 1 / (STEPS_PER_SECOND * self.controls.speed)
+        speed = self.controls.speed * self._game.steps_per_second
+        return 1 / speed if speed else 0.0
 
     def _obey(self, command: Command) -> bool:
         """Whether there is something else to see than before."""

@@ -61,8 +61,7 @@ def play(trained: Policy, number: int, seed: int) -> tuple[np.ndarray, PyTree, n
     Returns stacks[N, *obs_shape, K], recurrent states [N, ...] before them, and int[N, 2]: which
     game they are from, and its agent step.
     """
-    own = trained.spec.protocol["name"]
-    protocol = own if own in protocols.PROTOCOLS else "machado2018"
+    protocol = protocols.of_run(trained.spec.protocol)
     env = envs.make(trained.spec.game, GAMES, protocol, training=False)
     spec = env.spec
     greedy = evaluation.make_policy(trained.agent, spec.num_actions)

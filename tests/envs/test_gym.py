@@ -107,8 +107,12 @@ def test_a_reward_that_is_not_a_number_is_refused():
     [
         ("Pendulum-v1", "only Discrete actions are supported"),
         ("FrozenLake-v1", "supported are Box of one dimension"),
+        ("Blackjack-v1", "supported are Box of one dimension"),  # and not Atari's Blackjack
         ("dqnlab/Needy-v0", "needs a package that is not installed: no module named 'rare'"),
         ("gym:CartPoel-v1", "Gymnasium cannot make CartPoel-v1"),
+        ("nowhere:Mine-v0", "there is no module 'nowhere' on Python's path"),
+        ("json:Mine-v0", "Gymnasium cannot make json:Mine-v0"),
+        ("a:b:Mine-v0", "not of the form MODULE:ID"),
     ],
 )
 def test_what_is_not_supported_is_a_user_error_that_says_what_is(name, message):
@@ -117,5 +121,20 @@ def test_what_is_not_supported_is_a_user_error_that_says_what_is(name, message):
 
 
 def test_a_float_image_is_not_taken_for_a_picture():
-    with pytest.raises(UserError, match="uint8 Box"):
+    with pytest.raises(UserError, match="images of float32: images must be uint8"):
         gym._check_observations("x", spaces.Box(0, 1, (4, 4), np.float32))
+
+
+@pytest.mark.parametrize("name", ["tests.own_games:Walk-v0", "gym:tests.own_games:Walk-v0"])
+def test_a_module_of_ones_own_is_imported_and_its_name_is_kept(name):
+    env = envs.make(name, 2)
+    assert env.spec.game == "tests.own_games:Walk-v0"  # by which a saved run finds it again
+    assert env.spec.protocol == {"name": "gymnasium", "id": "Walk-v0", "max_episode_steps": None}
+    assert envs.make(env.spec.game, 2).spec == env.spec
+
+
+def test_a_module_that_lacks_a_package_names_the_package(tmp_path, monkeypatch):
+    (tmp_path / "needy_games.py").write_text("import rare_package")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="not installed: No module named 'rare_package'"):
+        envs.make("needy_games:Mine-v0", 1)

@@ -335,10 +335,30 @@ def test_the_screen_is_the_game_that_the_agent_plays(breakout):
     alone.close()
 
 
-def test_a_game_of_numbers_cannot_be_watched(tmp_path):
-    run_dir = save_run(tmp_path / "run", "CartPole-v1")
-    with pytest.raises(UserError, match="CartPole-v1 has no pictures to watch"):
+def test_a_game_that_neither_shows_images_nor_renders_cannot_be_watched(tmp_path):
+    run_dir = save_run(tmp_path / "run", "tests.own_games:Blind-v0")
+    with pytest.raises(UserError, match="Blind-v0 has no pictures: its observations are numbers"):
         watch.make_player(watch.Options(run_dir), lambda moment: None, lambda error: None)
+
+
+def test_a_game_of_numbers_that_renders_is_watched_without_saliency(tmp_path):
+    run_dir = save_run(tmp_path / "run", "tests.own_games:Walk-v0")
+
+    async def look() -> None:
+        async with viewer(url) as (one, info):
+            about = (info["sees_images"], info["has_sticky"], info["protocol"])
+            assert about == (False, False, "")
+            await one.set(paused=True)
+            await one.set(new_game=True)
+            await one.until(step=0)
+            await one.set(step=True)
+            state, pictures = await one.until(step=1)
+            assert (state["screen"], state["has_heat"]) == ([41, 63], False)
+            screen = np.frombuffer(pictures, np.uint8)[: 41 * 63 * 3].reshape(41, 63, 3)
+            assert np.flatnonzero(screen[0, :, 0]).tolist() == list(range(4, 12))
+
+    with watching(run_dir) as url:
+        asyncio.run(look())
 
 
 @pytest.mark.parametrize(
