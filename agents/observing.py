@@ -21,7 +21,7 @@ def frames_of(observations: Any, spec: EnvSpec) -> tuple[Array | np.ndarray, boo
     """
     if isinstance(observations, TimeStep):
         observations = _of_timestep(observations, spec)
-    x = observations if isinstance(observations, jax.Array) else np.asarray(observations)
+    x = observations if isinstance(observations, jax.Array) else _array(observations)
     full = (*spec.obs_shape, spec.stack)
     found: tuple[Any, bool] | None = None
     if x.shape[1:] == full:
@@ -38,6 +38,13 @@ def frames_of(observations: Any, spec: EnvSpec) -> tuple[Array | np.ndarray, boo
             hint = f": the last {spec.stack} frames, which policy.player(num_envs) keeps"
         raise _unfit(x, spec, hint)
     return _of_type(found[0], spec), found[1]
+
+
+def _array(observations: Any) -> np.ndarray:
+    try:
+        return np.asarray(observations)
+    except ValueError as error:  # rows of different lengths
+        raise UserError(f"observations are no array: {error}") from error
 
 
 def _of_timestep(timestep: TimeStep, spec: EnvSpec) -> np.ndarray:

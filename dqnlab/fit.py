@@ -51,6 +51,7 @@ def fit(
         arguments (epochs may differ), which then ends as if it had not stopped, bit for bit.
       update: from `dqnlab.train.make_update`; batches have the structure of `data`.
       data: pytree of arrays that share their leading axis, the examples.
+      batch_size: examples in a minibatch; where there are fewer, all of them are one minibatch.
       validation: like `data`; needs `evaluate`, whose "loss" is then watched.
       evaluate: (state, key, batch) -> scalars, at least {"loss": ...}; the same key each time.
       patience: stop after so many epochs without a lower validation loss.
@@ -63,7 +64,8 @@ def fit(
       UserError: sizes that cannot be, arrays of different lengths, a loss that is not finite.
     """
     size = batches.num_examples(data)
-    _check(size, epochs, batch_size, batches_per_launch)
+    _check(epochs, batch_size, batches_per_launch)
+    batch_size = min(batch_size, size)
     _check_validation(validation, evaluate, patience)
     launch = _make_launch(update, is_loop=batches_per_launch > 1)
     measure = None if evaluate is None else jax.jit(evaluate)
@@ -209,10 +211,9 @@ def _launches(
         yield full, 1, batches.take(data, order[None, full * batch_size :])
 
 
-def _check(size: int, epochs: int, batch_size: int, batches_per_launch: int) -> None:
-    if not 1 <= batch_size <= size:
-        raise UserError(f"batch_size is {batch_size}; the data has {size} examples")
-    for name, value in (("epochs", epochs), ("batches_per_launch", batches_per_launch)):
+def _check(epochs: int, batch_size: int, batches_per_launch: int) -> None:
+    sizes = {"epochs": epochs, "batch_size": batch_size, "batches_per_launch": batches_per_launch}
+    for name, value in sizes.items():
         if value < 1:
             raise UserError(f"{name} is {value}; it must be at least 1")
 

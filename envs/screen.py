@@ -31,7 +31,7 @@ def from_second(env: Env, colour: Env) -> Env:
         colour.close()
 
     screen = Screen(lambda: np.asarray(picture.obs)[0], _HERTZ / env.spec.frame_skip)
-    alone = env._replace(groups=1, send=None, recv=None)  # the second emulator has no groups
+    alone = env._replace(groups=1, send=None, recv=None, restart=None)  # colour only steps
     return alone._replace(reset=reset, step=step, close=close, screen=screen)
 
 
@@ -55,7 +55,7 @@ def from_observations(env: Env) -> Env:
         return state, shown
 
     screen = Screen(lambda: in_colour(np.asarray(shown.obs)[0]), _STEPS_PER_SECOND)
-    return env._replace(reset=reset, step=step, screen=screen)
+    return env._replace(reset=reset, step=step, restart=None, screen=screen)
 
 
 def in_colour(frame: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from agents import evaluation, runner, saliency
 from agents.policy import Policy
 from dqnlab.types import PyTree
 from envs.protocols import Protocol
+from scripts.pictures.subject import picture
 
 LIMIT = 2_000  # agent steps that are watched; their frames are held in memory (57 MB)
 
@@ -131,7 +132,7 @@ def draw_moment(game: Game, trained: Policy, step: int) -> Figure:
     figure = Figure(figsize=(9, 2.9), layout="constrained")
     screen, overlay, bars = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
     for axes, title in ((screen, "newest input frame"), (overlay, "what the value rests on")):
-        axes.imshow(frames[0, ..., -1], cmap="gray", vmin=0, vmax=255)
+        axes.imshow(picture(frames[0]), cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=10)
         axes.set_axis_off()
     overlay.imshow(np.asarray(heat)[0], cmap="inferno", alpha=0.65, vmin=0, vmax=1)
@@ -151,8 +152,8 @@ def draw_moment(game: Game, trained: Policy, step: int) -> Figure:
 
 
 def has_images(trained: Policy) -> bool:
-    """Whether what the agent sees can be drawn: grey pictures."""
-    return trained.spec.obs_dtype == "uint8" and len(trained.spec.obs_shape) == 2
+    """Whether what the agent sees can be drawn."""
+    return trained.spec.obs_dtype == "uint8" and len(trained.spec.obs_shape) in (2, 3)
 
 
 def describe(game: Game) -> str:

@@ -80,22 +80,26 @@ def of_task(trained: Trained) -> Predictor:
 
     Raises UserError for a net that takes several arrays.
     """
-    if not isinstance(trained.x, jax.ShapeDtypeStruct):
+    inputs, structure = jax.tree.flatten(trained.x)
+    if len(inputs) != 1:
         raise UserError(
             f"{trained.task} takes several inputs ({', '.join(trained.x)}); only nets of one input "
             "can be exported or served"
         )
+    (one,) = inputs
     labels = tuple(map(str, trained.info.get("classes", ())))
 
     def outputs_of(x: Array) -> dict[str, Array]:
-        return _named(trained.apply(x, jax.random.PRNGKey(0)))
+        # Without a key: what a net draws (a VAE its code) would differ with an input's place in
+        # the batch.
+        return _named(trained.apply(structure.unflatten([x])))
 
     def classify(x: Array) -> dict[str, Array]:
         logits = outputs_of(x)["outputs"]
         chosen = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         return {"logits": logits, "probabilities": jax.nn.softmax(logits), "class": chosen}
 
-    three = jax.ShapeDtypeStruct((3, *trained.x.shape), trained.x.dtype)
+    three = jax.ShapeDtypeStruct((3, *one.shape), one.dtype)
     like = jax.eval_shape(outputs_of, three)
     for name, each in like.items():
         if each.shape[:1] != (3,):
@@ -115,7 +119,7 @@ def of_task(trained: Trained) -> Predictor:
         "input": "as in the task's data",
         "outputs": {name: meanings.get(name, "of the net, see the task") for name in names},
     }
-    return Predictor(predict, trained.x.shape, str(trained.x.dtype), labels, about)
+    return Predictor(predict, one.shape, str(one.dtype), labels, about)
 
 
 def _named(outputs: Any) -> dict[str, Array]:

@@ -18,7 +18,7 @@ import tyro
 from agents import policy
 from dqnlab import run_folder
 from dqnlab.types import UserError
-from scripts import extras, startup, watch_game
+from scripts import extras, looking, startup, watch_game
 from scripts.watch_controls import SPEEDS, Controls
 from scripts.watch_player import Player
 
@@ -117,7 +117,7 @@ def make_player(
         "speeds": list(SPEEDS),
         "has_sticky": protocol is not None,
         "protocol": "" if protocol is None else protocol.name,
-        "sees_images": watch_game.is_image(trained.spec),
+        "sees_images": looking.has_images(trained),
         "discount": trained.settings.discount,
     }
     return Player(load, trained, controls, options.seed, publish, on_failure), info

@@ -12,9 +12,10 @@ import envs
 from agents import evaluation, runner, saliency
 from agents.agent import Agent
 from agents.policy import Policy
-from dqnlab.types import EnvSpec, TimeStep
+from dqnlab.types import TimeStep
 from envs import protocols
 from envs.protocols import Protocol
+from scripts import looking
 
 NUM_BINS = 51  # of a distribution of returns
 _BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue (ITU-R BT.601)
@@ -47,7 +48,7 @@ class Game:
         self._trained, self._seed = trained, seed
         self._act = _act(trained.agent, spec.num_actions)
         self._returns = _histogram(trained.agent)
-        self._heat = _heat(trained.agent) if is_image(spec) else None
+        self._heat = _heat(trained.agent) if looking.has_images(trained) else None
         self._env = envs.make(spec.game, 1, protocol, training=False, with_screen=True)
         assert self._env.screen is not None
         self._screen = self._env.screen
@@ -94,7 +95,7 @@ class Game:
         seen = np.asarray(self._timestep.obs)[0]
         return Moment(
             screen=self._screen.draw(),
-            frame=_grey(seen) if is_image(self._trained.spec) else np.zeros((1, 1), np.uint8),
+            frame=np.zeros((1, 1), np.uint8) if self._heat is None else _grey(seen),
             heat=heat,
             q=values,
             returns=returns,
@@ -121,11 +122,6 @@ class Game:
     def close(self) -> None:
         """Free the games."""
         self._env.close()
-
-
-def is_image(spec: EnvSpec) -> bool:
-    """Whether what the agent sees is a picture, and not numbers."""
-    return spec.obs_dtype == "uint8" and len(spec.obs_shape) in (2, 3)
 
 
 def protocol_of(trained: Policy, sticky_actions: float | None = None) -> Protocol | None:

@@ -23,7 +23,8 @@ def layers(forward: Callable[[Any], Any], x: Any) -> dict[str, Layer]:
     Names are Haiku's ("nature_torso/conv2_d_1"); a module that is called again has "#2" and so on
     after it. Outputs are those of the module: of a convolution, before the ReLU that follows it;
     of a module that gives a tuple, the first array. Differentiable and jittable. Modules inside a
-    loop over time (`lax.scan`) are left out: they have no one output.
+    loop over time (`lax.scan`) are left out: they have no one output. A module without `__call__`
+    passes data by its other methods (an autoencoder's `encode` and `decode`): those count as calls.
     """
     found: dict[str, Layer] = {}
     calls: dict[str, int] = {}
@@ -32,7 +33,7 @@ def layers(forward: Callable[[Any], Any], x: Any) -> dict[str, Layer]:
     def keep(following: Any, args: Any, kwargs: Any, context: Any) -> Any:
         result = following(*args, **kwargs)
         output = _first_array(result)
-        if context.method_name != "__call__" or output is None:
+        if not _is_layer_call(context) or output is None:
             return result
         if core.get_opaque_trace_state() != outside:
             return result
@@ -66,6 +67,12 @@ def narrowest(found: Mapping[str, Layer], params: Params, batch_size: int) -> Ar
     if not hidden:
         raise ValueError("the net has no hidden layer with one row per example")
     return min(reversed(hidden), key=lambda x: x.size).reshape(batch_size, -1)
+
+
+def _is_layer_call(context: Any) -> bool:
+    if context.method_name == "__call__":
+        return True
+    return not callable(context.module) and not context.method_name.startswith("_")
 
 
 def _first_array(value: Any) -> Array | None:

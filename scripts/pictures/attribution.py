@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
+from agents import networks
 from dqnlab import batches
 from dqnlab.looking import saliency
 from dqnlab.types import Array
@@ -69,7 +70,7 @@ def _heats(subject: Subject, chosen: np.ndarray, best: np.ndarray) -> list[np.nd
             own = jnp.take_along_axis(outputs, index[:, None], axis=1)[:, 0]
             return own - others * outputs.mean(axis=1)
 
-        images = as_input(x)
+        images = networks.fold(as_input(x))
         smooth = images.shape[1] / 60 if images.shape[1] >= 36 else 0.0
         by_gradient = saliency.gradient(lambda x: score(x, 0.0), images)
         by_patches = [

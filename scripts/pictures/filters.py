@@ -5,6 +5,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
+from agents import networks
 from scripts.pictures.mosaic import mosaic
 from scripts.pictures.subject import Absent, Subject
 
@@ -19,11 +20,12 @@ def draw(subject: Subject) -> Figure:
     scale = np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
     shown = shown / np.where(scale > 0, scale, 1)
     channels = shown.shape[-1]
-    figure = Figure(
-        figsize=(max(5.5, 1 + 2.6 * channels), 4.5 if channels == 1 else 3.4), layout="constrained"
-    )
-    panels = figure.subplots(1, channels, squeeze=False)[0]
-    for channel, axes in enumerate(panels):
+    colours = subject.x.shape[3] if subject.moments is not None and subject.x.ndim == 5 else 1
+    columns = channels // colours
+    height = 4.5 if columns == 1 else 3.4
+    figure = Figure(figsize=(max(5.5, 1 + 2.6 * columns), height * colours), layout="constrained")
+    panels = figure.subplots(colours, columns, squeeze=False)
+    for channel, axes in enumerate(panels.flat):
         sheet = mosaic(shown[..., channel], columns=math.ceil(math.sqrt(len(shown))))
         image = axes.imshow(sheet, cmap="coolwarm", vmin=-1, vmax=1, interpolation="nearest")
         axes.set_title(_channel_name(subject, channel, channels), fontsize=10)
@@ -38,7 +40,7 @@ def _kernels(subject: Subject, name: str) -> np.ndarray:
     weights = np.asarray(subject.params[name].get("w", np.zeros(0)), np.float32)
     if weights.ndim == 4:
         return np.moveaxis(weights, -1, 0)
-    shape = subject.images().shape[1:]
+    shape = networks.fold(subject.images()).shape[1:]
     if weights.ndim == 2 and len(weights) == np.prod(shape):
         return weights.T.reshape(-1, *shape)
     raise Absent(f"the weights of its first layer, {name}, are {list(weights.shape)}: no images")
@@ -46,6 +48,12 @@ def _kernels(subject: Subject, name: str) -> np.ndarray:
 
 def _channel_name(subject: Subject, channel: int, channels: int) -> str:
     if subject.moments is not None and channels > 1:  # stacked frames
-        back = channels - 1 - channel
-        return "newest frame" if back == 0 else f"{back} step{'s' * (back > 1)} before"
+        stack = subject.x.shape[-1]
+        back = stack - 1 - channel % stack
+        frame = "newest frame" if back == 0 else f"{back} step{'s' * (back > 1)} before"
+        if subject.x.ndim == 4:
+            return frame
+        colours = ("red", "green", "blue") if channels == 3 * stack else None
+        colour = colours[channel // stack] if colours else f"channel {channel // stack}"
+        return colour if stack == 1 else f"{colour}, {frame}"
     return f"channel {channel}" if channels > 1 else "input"

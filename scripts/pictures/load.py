@@ -112,7 +112,7 @@ def _supervised(run_dir: Path, which: str, number: int, seed: int) -> Subject:
 
     def forward(params: Any, x: Any, context: PyTree) -> Any:
         del context
-        return trained.net.apply(params, trained.net_state, jax.random.PRNGKey(0), x, False)[0]
+        return trained.net.apply(params, trained.net_state, None, x, False)[0]  # draws nothing
 
     return Subject(
         title=f"{trained.task}, seed {trained.seed}",

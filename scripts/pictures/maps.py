@@ -14,7 +14,7 @@ from scripts.pictures.subject import Subject, as_input, picture, where
 def draw(subject: Subject, index: int) -> Figure:
     """The input, the feature maps of each layer (before the nonlinearity), and the outputs."""
     answers = _answers(subject, index)
-    has_image = isinstance(subject.x, np.ndarray) and subject.x.ndim == 4
+    has_image = isinstance(subject.x, np.ndarray) and subject.x.ndim in (4, 5)
     panels = has_image + len(answers) + (subject.names is not None)
     columns = min(4, panels)
     rows = math.ceil(panels / columns)

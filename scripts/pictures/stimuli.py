@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from agents import networks
 from dqnlab.looking import layers, stimulus
 from dqnlab.types import Array, UserError
-from scripts.pictures.subject import Absent, Subject, as_input
+from scripts.pictures.subject import Absent, Subject, as_input, frames
 
 Unit = tuple[str, int]  # layer, or "output", and number
 STARTS, STEPS, OUTPUTS = 2, 150, 4
@@ -41,7 +42,9 @@ def draw(subject: Subject, chosen: list[Unit], seed: int, smooth: float) -> Figu
     `smooth` is the sigma in pixels of a blur of the gradient: stimuli that are easier to read.
     """
     images = np.asarray(as_input(subject.images()))
-    channels = images.shape[-1]
+    shape = images.shape[1:]
+    images = networks.fold(images)
+    channels = len(frames(np.zeros(shape)))
     size = (max(9.0, 1.0 + 3.2 * channels), 0.8 + 2.0 * len(chosen))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(chosen), 2 * channels, squeeze=False)
@@ -51,8 +54,8 @@ def draw(subject: Subject, chosen: list[Unit], seed: int, smooth: float) -> Figu
     }
     for axes, (name, index) in zip(grid, chosen, strict=True):
         found = optima[name][index]
-        for column, each in enumerate(axes):
-            image = (found.image, found.real)[column // channels][..., column % channels]
+        shown = [*frames(found.image.reshape(shape)), *frames(found.real.reshape(shape))]
+        for each, image in zip(axes, shown, strict=True):
             each.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             each.set_xticks([])
             each.set_yticks([])

@@ -83,9 +83,12 @@ class Subject(NamedTuple):
             raise Absent(str(error)) from error
 
     def images(self) -> np.ndarray:
-        """The inputs, where they are images [N, H, W, C] with values in 0..1 or bytes."""
+        """The inputs, where they are images with values in 0..1 or bytes.
+
+        [N, H, W, C], or [N, H, W, C, K] for stacks of K frames in C colours.
+        """
         x = self.x
-        if not isinstance(x, np.ndarray) or x.ndim != 4:
+        if not isinstance(x, np.ndarray) or x.ndim not in (4, 5):
             raise Absent("its inputs are no images")
         if x.dtype != np.uint8 and not (x.min() >= 0 and x.max() <= 1):
             raise Absent(f"its inputs lie in {x.min():.3g}..{x.max():.3g}, outside 0..1")
@@ -133,8 +136,19 @@ def find_unit(subject: Subject, text: str) -> tuple[str, int]:
 
 
 def picture(image: np.ndarray) -> np.ndarray:
-    """What to show of one input [H, W, C]: colours as they are, of stacked frames the newest."""
-    return np.asarray(image if image.shape[-1] == 3 else image[..., -1])
+    """What to show of one input [H, W, C]: colours as they are, of stacked frames the newest.
+
+    Of stacks [H, W, C, K] it is the newest frame, in colour where C is 3.
+    """
+    newest = image[..., -1] if image.ndim == 4 else image
+    return np.asarray(newest if newest.shape[-1] == 3 else newest[..., -1])
+
+
+def frames(image: np.ndarray) -> list[np.ndarray]:
+    """Every picture in one input, oldest first: colours of a stack [H, W, 3, K], else channels."""
+    if image.ndim == 4 and image.shape[2] == 3:
+        return list(np.moveaxis(image, -1, 0))
+    return list(np.moveaxis(image.reshape(*image.shape[:2], -1), -1, 0))
 
 
 def where(subject: Subject, index: int) -> str:

@@ -15,10 +15,8 @@ def check(splits: Splits, config: Config) -> None:
     for name, part in parts.items():
         if part is not None:
             _check_part(name, part, splits.info.get("classes"))
-    if config.batch_size > (size := batches.num_examples(splits.train)):
-        raise UserError(
-            f"--batch-size is {config.batch_size}; the training part has {size} examples"
-        )
+    if config.batch_size < 1:
+        raise UserError(f"--batch-size is {config.batch_size}; it must be at least 1")
     if config.patience is not None and splits.validation is None:
         raise UserError(
             f"--patience is {config.patience}; this task holds no validation data back to watch"

@@ -40,19 +40,19 @@ class Config(task.Config):
 
 def load(config: Config, seed: int) -> Splits:
     """A stratified 67/33 split; labels are for the report only."""
-    splits = digits.load(seed, validation=0.0)
-    flat = [{**part, "x": part["x"].reshape(-1, 64)} for part in (splits.train, splits.test)]
-    return splits._replace(train=flat[0], test=flat[1])
+    return digits.load(seed, validation=0.0)
 
 
 def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
     """Dense layers with tanh, down and back."""
 
     def forward(x: Array, is_training: bool) -> Reconstruction:
-        return DenseAutoencoder(config.sizes, tied=config.tied, noise=config.noise)(x, is_training)
+        net = DenseAutoencoder(config.sizes, tied=config.tied, noise=config.noise)
+        return net(x.reshape(x.shape[0], -1), is_training)
 
     def criterion(outputs: Reconstruction, batch: Any) -> tuple[Array, dict[str, Array]]:
-        return autoencoder.squared_error(outputs, batch["x"], config.sparsity)
+        pixels = batch["x"].reshape(outputs.x.shape)
+        return autoencoder.squared_error(outputs, pixels, config.sparsity)
 
     net = hk.transform_with_state(forward)
     return net, supervised(net, criterion)
@@ -63,7 +63,7 @@ def start(config: Config, splits: Splits, seed: int, params: Params) -> Params:
     if not config.pretrain:
         return params
     return autoencoder.stack_pretrain(
-        splits.train["x"],
+        splits.train["x"].reshape(-1, 64),
         config.sizes,
         tied=config.tied,
         noise=config.noise,
@@ -75,7 +75,8 @@ def start(config: Config, splits: Splits, seed: int, params: Params) -> Params:
 
 def report(trained: Trained, splits: Splits, folder: Path) -> dict[str, Any]:
     """Squared error of a pixel against PCA's; a classifier of 50 labels on codes and on pixels."""
-    (train, y), (test, test_y) = ((part["x"], part["y"]) for part in (splits.train, splits.test))
+    parts = (splits.train, splits.test)
+    (train, y), (test, test_y) = ((part["x"].reshape(-1, 64), part["y"]) for part in parts)
     pca = PCA(trained.config.sizes[-1]).fit(train)
     outputs, codes = trained.predict(test), trained.predict(train).code
     few = np.concatenate([np.flatnonzero(y == k)[:LABELS] for k in range(10)])

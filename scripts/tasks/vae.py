@@ -41,16 +41,16 @@ def load(config: Config, seed: int) -> Splits:
     parts = []
     for part in (splits.train, splits.validation, splits.test):
         assert part is not None
-        x = (part["x"].reshape(-1, 64) >= 0.5).astype(np.float32)
-        parts.append({"x": {"x": x, "y": part["y"]} if config.conditional else {"x": x}})
+        x = (part["x"] >= 0.5).astype(np.float32)
+        parts.append({"x": {"x": x, "y": part["y"]} if config.conditional else x})
     return Splits(*parts, splits.info)
 
 
 def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState, Loss]:
     """64-200-200-code and back; the loss is the negative ELBO."""
 
-    def forward(x: dict[str, Array], is_training: bool) -> VAEOutput:
-        return _net(config)(**x)
+    def forward(x: Any, is_training: bool) -> VAEOutput:
+        return _net(config)(_pixels(x), x["y"] if config.conditional else None)
 
     net = hk.transform_with_state(forward)
 
@@ -58,7 +58,7 @@ def make(config: Config, info: dict[str, Any]) -> tuple[hk.TransformedWithState,
         params: Params, net_state: PyTree, key: Array, batch: Any, is_training: bool
     ) -> tuple[Array, LossAux]:
         outputs, net_state = net.apply(params, net_state, key, batch["x"], is_training)
-        value, metrics = vae.negative_elbo(outputs, batch["x"]["x"])
+        value, metrics = vae.negative_elbo(outputs, _pixels(batch["x"]))
         return value, LossAux(net_state, metrics)
 
     return net, loss
@@ -98,6 +98,12 @@ def decode(trained: Trained, codes: np.ndarray, y: np.ndarray | None = None) -> 
     return np.asarray(net.apply(trained.params, jnp.asarray(codes, jnp.float32), classes)).reshape(
         -1, 8, 8
     )
+
+
+def _pixels(x: Any) -> Array:
+    """float32[B, 64] of images [B, 8, 8, 1], or of a record that holds them beside classes."""
+    images = x["x"] if isinstance(x, dict) else x
+    return images.reshape(images.shape[0], -1)
 
 
 def _net(config: Config) -> VAE:

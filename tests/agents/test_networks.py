@@ -1,3 +1,4 @@
+import functools
 from dataclasses import replace
 
 import jax
@@ -6,9 +7,11 @@ import pytest
 
 import envs
 from agents import listing, registry
+from agents.agent import Transition
 from agents.presets import preset
 from agents.settings import Settings
-from dqnlab.types import EnvSpec
+from dqnlab.types import EnvSpec, UserError
+from tests.own_games import SHAPES
 
 SPEC = EnvSpec("model", 2, 3, ("a", "b", "c"), (40,), "float32", 1, 1, {}, False)
 
@@ -79,3 +82,32 @@ def test_spectral_normalisation_and_the_choice_of_torso_follow_the_settings():
     for width in (1, 0.5):
         params, _ = shapes(torso="auto", torso_width=width)
         assert params["q_head/~_dense/value_hidden"]["w"].shape == (3136 * width, 512)
+
+
+@pytest.mark.parametrize("name", [*SHAPES])
+@pytest.mark.parametrize("torso", ["auto", "nature", "auto_impala"])
+def test_images_of_36_pixels_have_a_conv_net_over_all_their_channels(name, torso):
+    spec = envs.make(f"tests.own_games:{name}-v0", 1).spec
+    make = functools.partial(registry.make, "dqn", Settings(torso=torso, hidden=8), spec)
+    if name == "SmallColour" and torso == "nature":
+        with pytest.raises(UserError, match=r"images of at least 36x36; .* shows 9x10x3"):
+            make()
+        return
+    params, _ = jax.eval_shape(make().init, jax.random.PRNGKey(0))
+    kernels = [arrays["w"].shape for name, arrays in params.items() if "conv" in name]
+    if name == "SmallColour":
+        assert not kernels
+    else:
+        assert kernels[0][2] == (12 if "Colour" in name else 4)
+
+
+def test_a_colour_agent_learns_on_augmented_images_too():
+    env = envs.make("tests.own_games:Colour-v0", 2)
+    settings = Settings(hidden=8, torso_width=1 / 16, augmentation_pad=2, precision="float32")
+    agent = registry.make("dqn", settings, env.spec)
+    params, net_state = agent.init(jax.random.PRNGKey(0))
+    rng = np.random.default_rng(0)
+    s_tm1, s_t = rng.integers(0, 256, (2, 3, 40, 44, 3, 4), np.uint8)
+    batch = Transition(s_tm1, np.zeros(3, int), np.ones(3), np.zeros(3), s_t)
+    out = agent.loss(params, params, net_state, jax.random.PRNGKey(1), batch)
+    assert np.isfinite(out.loss).all()

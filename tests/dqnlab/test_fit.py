@@ -131,6 +131,16 @@ def test_it_is_a_function_of_its_seed_and_leaves_the_callers_state_alone():
     assert np.isfinite(np.asarray(state.params["linear"]["w"])).all()  # not donated
 
 
+def test_a_batch_larger_than_the_data_is_all_of_the_data():
+    data, state, update, _ = linear_problem()
+    size = batches.num_examples(data)
+    whole, larger = (
+        fit.fit(state, update, data, epochs=2, batch_size=each, seed=1) for each in (size, 5000)
+    )
+    assert larger.history == whole.history
+    assert int(larger.state.step) == 2
+
+
 def test_every_example_comes_once_an_epoch_in_another_order_each_time():
     orders = [batches.shuffled(10, 0, epoch).tolist() for epoch in (1, 2)]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
@@ -153,7 +163,7 @@ def test_callbacks_see_each_epoch_and_a_true_answer_stops():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"batch_size": 104}, "batch_size is 104; the data has 103"),
+        ({"batch_size": 0}, "batch_size is 0"),
         ({"epochs": 0}, "epochs is 0"),
         ({"batches_per_launch": 0}, "batches_per_launch is 0"),
         ({"patience": 3}, "patience is 3, but there are no validation data"),

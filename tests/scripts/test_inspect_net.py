@@ -16,11 +16,11 @@ from agents import policy, registry
 from agents.presets import preset
 from dqnlab.types import UserError
 from envs.catch import make_catch
-from scripts import inspect_net
+from scripts import inspect_net, predictor
 from scripts.pictures import attribution, confusion, flips, load, neighbours, statistics, stimuli
 from scripts.pictures.mosaic import mosaic
 from scripts.pictures.subject import Subject, find_unit
-from scripts.tasks import digits_mlp, saved
+from scripts.tasks import digits_mlp, saved, table
 
 ROOT = Path(__file__).resolve().parents[2]
 FOR_AGENTS = "filters maps stimulus saliency units embedding neighbours adversarial".split()
@@ -210,6 +210,26 @@ def test_the_pictures_of_a_supervised_net_are_of_its_test_part(digits, tmp_path,
     test = digits_mlp.TASK.load(digits_mlp.TASK.defaults, 0).test
     assert all((test["x"] == image).all(axis=(1, 2, 3)).any() for image in subject.x)
     assert subject.names == tuple("0123456789")
+
+
+@pytest.mark.parametrize("name", ["vae", "digits-autoencoder"])
+def test_nets_that_flatten_their_images_have_pictures_and_predict_outside(name, tmp_path, capsys):
+    task = table.find(name)
+    splits = task.load(task.defaults, 0)
+    net, _ = task.make(task.defaults, splits.info)
+    params, net_state = net.init(jax.random.PRNGKey(0), splits.train["x"][:2], True)
+    saved.write(tmp_path, name, task.defaults, 0, splits.info, splits.train["x"][0], {})
+    (tmp_path / "weights").mkdir()
+    saved.weights.save_net(tmp_path / "weights" / "best.safetensors", params, net_state, {})
+    what = "filters,maps,units,embedding,neighbours"
+    assert inspect_net.main([str(tmp_path), "--frames", "40", "--what", what]) == 0
+    assert capsys.readouterr().out.count(".png") == 5
+    served = predictor.load(tmp_path, "best")
+    assert served.shape == (8, 8, 1)
+    x = splits.test["x"][:5]
+    together, alone = served.predict(x), served.predict(x[3:4])
+    for output, values in together.items():  # whatever else is in the batch
+        np.testing.assert_allclose(values[3:4], alone[output], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

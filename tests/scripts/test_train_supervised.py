@@ -145,7 +145,7 @@ def test_every_task_is_listed_with_its_figure_and_minutes(capsys):
         ([], "name a task first: "),
         (["--epochs", "3"], "name a task first"),
         ([*SHORT, "--epochs", "0"], "--epochs is 0; at least 1"),
-        ([*SHORT, "--batch-size", "5000"], "--batch-size is 5000; the training part has 12"),
+        ([*SHORT, "--batch-size", "0"], "--batch-size is 0"),
         ([*SHORT, "--learning-rate", "-1"], "learning_rate is -1"),
         ([*SHORT, "--learning-rate", "nan"], "learning_rate is nan"),
         ([*SHORT, "--optimizer", "adamm"], "'adamm' is unknown; did you mean adam"),
