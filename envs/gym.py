@@ -16,6 +16,12 @@ from dqnlab.types import Env, EnvSpec, Screen, TimeStep, UserError
 from envs import host, images
 
 _FRAMES_PER_SECOND = 15.0  # of a film, where the environment names no `render_fps`
+# Pygame, with which many environments draw, greets on stdout; SDL looks for screen and speakers.
+_QUIET = {
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    "SDL_VIDEODRIVER": "dummy",
+    "SDL_AUDIODRIVER": "dummy",
+}
 Arrange = Callable[[np.ndarray], np.ndarray]  # observations of N games -> what agents are shown
 
 
@@ -192,7 +198,8 @@ def _run(
 def _screen(env_id: str, games: VectorEnv[Any, Any, Any]) -> Screen | None:
     if games.render_mode != "rgb_array":
         return None
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # it would greet on stdout
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
 
     def draw() -> np.ndarray:
         with _refusals(env_id):
