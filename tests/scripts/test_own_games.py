@@ -100,13 +100,19 @@ def test_saliency_of_a_colour_stack_has_the_images_shape(colour, method):
 
 
 def test_a_colour_agent_is_looked_into_and_drawn(colour, tmp_path, capsys):
-    args = [str(colour), "--frames", "16", "--out", str(tmp_path)]
-    assert inspect_net.main([*args, "--what", "filters,saliency,stimulus,maps"]) == 0
-    assert capsys.readouterr().out.count(".png") == 4
+    args = [str(colour), "--frames", "8", "--out", str(tmp_path)]
+    assert inspect_net.main([*args, "--what", "filters,maps"]) == 0
+    assert capsys.readouterr().out.count(".png") == 2
     trained = policy.load(colour)
     game = looking.play(trained, None, epsilon=0.0, seed=0)
     assert looking.has_images(trained)
     assert looking.draw_moment(game, trained, 3).axes[0].images[0].get_array().shape == (40, 44, 3)
+
+
+@pytest.mark.slow
+def test_a_colour_agent_has_all_pictures(colour, tmp_path, capsys):
+    assert inspect_net.main([str(colour), "--frames", "16", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count(".png") == 8
 
 
 def test_a_colour_agent_predicts_outside_as_inside(colour):
