@@ -74,7 +74,7 @@ def _draw_example(
     shown = (
         (picture(x[index]), f"input: {before}"),
         (picture(changed), f"changed by {level:g} levels: {now}"),
-        (picture(FACTOR * (changed - x[index]) + 0.5), f"difference x {FACTOR}"),
+        (picture(np.clip(FACTOR * (changed - x[index]) + 0.5, 0, 1)), f"difference x {FACTOR}"),
     )
     for each, (image, title) in zip(axes, shown, strict=True):
         each.imshow(image, cmap="gray", vmin=0, vmax=1)

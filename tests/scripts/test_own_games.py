@@ -14,7 +14,17 @@ import envs
 from agents import policy, registry, saliency
 from agents.presets import preset
 from dqnlab.types import UserError
-from scripts import evaluate, export_file, inspect_net, looking, predictor, video, watch_game
+from scripts import (
+    evaluate,
+    export_file,
+    inspect_net,
+    looking,
+    options,
+    predictor,
+    report_content,
+    video,
+    watch_game,
+)
 from tests.own_games import STEPS
 
 SMALL = {"hidden": 8, "torso_width": 1 / 16, "precision": "float32", "replay_capacity": 500}
@@ -122,3 +132,17 @@ def test_a_colour_agent_predicts_outside_as_inside(colour):
     x = np.random.default_rng(0).integers(0, 256, (3, *net.shape), np.uint8)
     exported = export_file.to_stablehlo(net, ("cpu",))
     np.testing.assert_allclose(exported.call(x)["q_values"], trained.q_values(x), rtol=1e-5)
+
+
+def test_a_run_of_a_game_without_a_protocol_names_none_and_older_ones_are_read_as_such(tmp_path):
+    env = envs.make("catch", 2)
+    given = options.parse(["--agent", "dqn", "--game", "catch"], None)
+    assert given.protocol is None
+    kept = dataclasses.asdict(given)
+    for name in ("settings", "run_dir", "resume"):
+        del kept[name]
+    policy.write_config(
+        tmp_path, "dqn", given.settings, env.spec, {**kept, "protocol": "machado2018"}
+    )
+    assert options.read_options(tmp_path).protocol is None
+    assert "protocol" not in report_content.reproduce(policy.read_config(tmp_path))

@@ -115,6 +115,7 @@ def test_sets_of_games_are_whole_and_seeds_come_last():
         ({"jobs": 0}, "--jobs is 0"),
         ({"preset": "labtop"}, "did you mean laptop"),
         ({"protocol": "nature"}, "nature2015"),
+        ({"games": ("catch",), "protocol": "nature2015"}, "catch has rules of its own"),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(change, says):
