@@ -50,6 +50,8 @@ def assert_same_run(one: Path, other: Path) -> None:
         paths = [path / f"weights/{name}.safetensors" for path in (one, other)]
         jax.tree.map(np.testing.assert_array_equal, *(load_weights(path)[0] for path in paths))
         assert paths[0].read_bytes() == paths[1].read_bytes()
+    for name in ("info.json", "curves.png"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
 @pytest.fixture(scope="module")
