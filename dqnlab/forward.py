@@ -22,8 +22,9 @@ def transform(net: Callable[..., Any] | hk.TransformedWithState) -> hk.Transform
         return net
     if isinstance(net, hk.Transformed):
         raise UserError("the net is hk.transform's result: give the function itself")
-    if isinstance(net, hk.Module) or not callable(net):
-        raise UserError(f"the net is a {type(net).__name__}; it must be a function of (x)")
+    if isinstance(net, hk.Module | type) or not callable(net):
+        what = f"the class {net.__name__}" if isinstance(net, type) else f"a {type(net).__name__}"
+        raise UserError(f"the net is {what}; it must be a function of (x) that makes its modules")
     flag = _flag(net)
     if flag is None:
         return hk.transform_with_state(lambda x, is_training: net(x))
@@ -81,7 +82,8 @@ def outputs(net: hk.TransformedWithState, one: PyTree) -> Any:
         if leaf.shape[:1] != (_EXAMPLES,):
             raise UserError(
                 f"inputs are {_text(one)}; for {_EXAMPLES} examples the net returns "
-                f"{list(leaf.shape)}, whose first axis is not {_EXAMPLES}"
+                f"{list(leaf.shape)}, whose first axis is not {_EXAMPLES}. "
+                "Several inputs go into a tuple or a dict, not into a list"
             )
     return shapes
 

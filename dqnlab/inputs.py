@@ -168,7 +168,7 @@ def class_weights(
 
 def normalised(weight: np.ndarray) -> np.ndarray:
     """Scale weights to a mean of 1: then a mean of weighted losses is a weighted mean."""
-    if not weight.any():
+    if not weight.any():  # none at all, too
         raise UserError("no example has a weight above 0")
     scaled: np.ndarray = weight / weight.mean()
     return scaled.astype(np.float32)

@@ -19,12 +19,12 @@ import numpy as np
 import optax
 
 from dqnlab import (
+    arguments,
     batches,
     examples,
     fit,
     forward,
     inputs,
-    model_arguments,
     model_file,
     objective,
     optim,
@@ -65,7 +65,7 @@ class Model:
         l2: float = 0.0,
         seed: int = 0,
     ):
-        model_arguments.check(loss, optimizer, learning_rate, l1, l2, seed)
+        arguments.check(loss, optimizer, learning_rate, l1, l2, seed)
         self.net = forward.transform(net)
         self.seed = int(seed)
         self.progress: Progress | None = None
@@ -106,7 +106,8 @@ class Model:
 
     def summary(self, x: PyTree) -> str:
         """Layers, output shapes and parameters for a batch like `x`, as a table."""
-        x = inputs.arrays(x, "the data['x']")
+        if not all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(x)):
+            x = inputs.arrays(x, "the data['x']")
         one = forward.inputs(self.net, x)
         batch = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, s.dtype), x, one)
         _, state = jax.eval_shape(lambda x: self.net.init(jax.random.PRNGKey(0), x, True), batch)
@@ -150,7 +151,7 @@ class Model:
         """
         if self._cannot_go_on:
             raise UserError(self._cannot_go_on)
-        model_arguments.check_fit(
+        arguments.check_fit(
             epochs, batch_size, validation_split, validation_data, patience, callbacks
         )
         data = self._data(x, y, sample_weight, class_weight, "the training data")
@@ -187,7 +188,7 @@ class Model:
     ) -> dict[str, float]:
         """Mean loss and metrics, without penalties and dropout."""
         progress = self._fitted()
-        model_arguments.check_integer("batch_size", batch_size)
+        arguments.check_integer("batch_size", batch_size)
         data = self._data(x, y, sample_weight, None, "the data")
         state = progress.train._replace(**progress.best._asdict())
         key = jax.random.PRNGKey(self.seed)
@@ -201,7 +202,7 @@ class Model:
     def predict(self, x: PyTree, batch_size: int = 256) -> Any:
         """Return the net's outputs as NumPy arrays: logits, not probabilities, of a classifier."""
         best = self._fitted().best
-        model_arguments.check_integer("batch_size", batch_size)
+        arguments.check_integer("batch_size", batch_size)
         x = self._inputs(x, "the data")
         return batches.map_batches(lambda batch: self._apply(best, batch), x, int(batch_size))
 

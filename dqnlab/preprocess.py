@@ -48,13 +48,25 @@ def to_float32(x: np.ndarray, name: str) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def standardizer(train: np.ndarray) -> Standardizer:
-    """Return the standardizer of the training part [N, ...]; apply it to all parts."""
+def standardizer(
+    train: np.ndarray, weight: np.ndarray | None = None, name: str = "features"
+) -> Standardizer:
+    """Return the standardizer of the training part [N, ...]; apply it to all parts.
+
+    Args:
+      train: numbers of any type.
+      weight: of each example, [N].
+      name: for messages.
+    """
     # A constant column's deviation is 0, or rounding of its values or mean; it must not blow up.
     rounding = 1e-7 if train.dtype in (np.float16, np.float32) else 1e-14
-    to_float32(train, "features")  # so that no square overflows
-    mean = train.mean(axis=0, dtype=np.float64)
-    deviation = train.std(axis=0, dtype=np.float64)
+    to_float32(train, name)  # so that no square overflows
+    if weight is None:
+        mean = train.mean(axis=0, dtype=np.float64)
+        deviation = train.std(axis=0, dtype=np.float64)
+    else:
+        mean = np.average(train, axis=0, weights=weight)
+        deviation = np.sqrt(np.average((train - mean[None]) ** 2, axis=0, weights=weight))
     scale = np.abs(train.astype(np.float64)).max(axis=0)
     is_constant = deviation <= rounding * np.maximum(scale, 1e-30)
     return Standardizer(mean, np.where(is_constant, 1.0, deviation))

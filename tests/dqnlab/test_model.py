@@ -150,6 +150,11 @@ def test_dropout_and_batch_norm_are_off_when_predicting():
         (lambda m, x, y: Model(mlp, seed=2**32), "seed is 4294967296; it must be below"),
         (lambda m, x, y: Model(hk.transform(mlp)), "give the function itself"),
         (lambda m, x, y: Model("mlp"), "the net is a str"),
+        (lambda m, x, y: Model(hk.nets.MLP), "the net is the class MLP; it must be a function"),
+        (
+            lambda m, x, y: Model(lambda x: hk.Linear(3)(jnp.concatenate(x, -1))).fit([x, x], y),
+            "go into a tuple or a dict",
+        ),
         (lambda m, x, y: Model(lambda x: x[0]).fit(x, y), "whose first axis is not"),
         (lambda m, x, y: Model(lambda x: x[:, :1]).fit(x, y), "needs one for each of two or more"),
         (lambda m, x, y: Model(lambda x: (x, x)).fit(x, y), "the net returns several outputs"),

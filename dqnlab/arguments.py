@@ -1,4 +1,4 @@
-"""The arguments of `Model` and its `fit`, checked before any work."""
+"""The arguments of `Model` and of the estimators, checked before any work."""
 
 import math
 import numbers
@@ -6,9 +6,10 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import optax
 
-from dqnlab import objective
+from dqnlab import objective, optim, schedules
 from dqnlab.types import UserError, choose
 
 
@@ -61,6 +62,43 @@ def check_fit(
             )
     if not isinstance(callbacks, Iterable):
         raise UserError(f"callbacks is {callbacks!r}; it must be a list of functions")
+
+
+def check_estimator(parameters: dict[str, Any]) -> None:
+    """Raise UserError for parameters that `Classifier` and `Regressor` cannot learn with."""
+    hidden_units(parameters["hidden"])
+    for name in ("epochs", "batch_size", "n_iter_no_change"):
+        check_integer(name, parameters[name])
+    check_number("learning_rate", parameters["learning_rate"], is_above=True)
+    check_number("weight_decay", parameters["weight_decay"])
+    for name, table, what in (
+        ("schedule", schedules.SCHEDULES, "schedule"),
+        ("optimizer", dict.fromkeys(optim.NAMES), "optimizer"),
+    ):
+        if not isinstance(parameters[name], str):
+            raise UserError(f"{name} is {parameters[name]!r}; it must be one of {', '.join(table)}")
+        choose(table, parameters[name], what)
+    check_number("dropout", parameters["dropout"])
+    check_number("validation_fraction", parameters["validation_fraction"], is_above=True)
+    for name in ("dropout", "validation_fraction"):
+        if parameters[name] >= 1:
+            raise UserError(f"{name} is {parameters[name]!r}; it must be a share below 1")
+    for name in ("early_stopping", "warm_start"):
+        if not isinstance(parameters[name], bool | np.bool_):
+            raise UserError(f"{name} is {parameters[name]!r}; it must be True or False")
+
+
+def hidden_units(hidden: Any) -> tuple[int, ...]:
+    """Return the units of each hidden layer: from a number, or a list or tuple of numbers."""
+    sizes = hidden if isinstance(hidden, list | tuple | np.ndarray) else [hidden]
+    for size in sizes:
+        try:
+            check_integer("hidden", size)
+        except UserError:
+            raise UserError(
+                f"hidden is {hidden!r}; it must be the units of a layer, or a tuple of them"
+            ) from None
+    return tuple(int(size) for size in sizes)
 
 
 def check_integer(name: str, value: Any, least: int = 1) -> None:
