@@ -18,6 +18,7 @@ from scripts import runs
 from scripts.runs import Group, Run
 
 _LINES = {"random": ":", "human": "-."}
+_TITLES = {**runs.RETURNS, "dead_units": "dead units (share of the dense units)"}
 _AHEAD = "single seeds that are further"
 _MARKERS = "osD^vP"
 _LEGEND_CHARACTERS = 70  # of a legend's entry in a line: what fits beside its stroke in 6 inches
@@ -154,7 +155,7 @@ def visible(points: Mapping[int, float], end: float) -> dict[int, float]:
 
 def _dress(axes: Axes, each: Group, x: str, metric: str) -> None:
     axes.set_title(f"{each.game} ({each.protocol['name']})")
-    axes.set_ylabel(runs.RETURNS.get(metric, metric))
+    axes.set_ylabel(_TITLES.get(metric, metric))
     axes.grid(alpha=0.3)
     end = axes.dataLim.x1
     axes.set_xlim(0, 1.05 * end)

@@ -135,6 +135,19 @@ def _differences(runs: Sequence[Run]) -> list[str]:
     return [key for key in first if any(run.settings.get(key) != first[key] for run in runs)]
 
 
+def with_values(groups: Sequence[Group], metric: str) -> list[Group]:
+    """The groups, with only the rows that have a number of another metric, where any run has."""
+    found = []
+    for each in groups:
+        rows = [
+            [r for r in run.rows if isinstance(r.get(metric), int | float)] for run in each.runs
+        ]
+        runs = [run._replace(rows=kept) for run, kept in zip(each.runs, rows, strict=True) if kept]
+        if runs:
+            found.append(each._replace(runs=runs))
+    return found
+
+
 def unlike_games(groups: Sequence[Group]) -> list[str]:
     """A sentence for each label whose runs on one game have other settings than on another."""
     notes = []
