@@ -51,7 +51,8 @@ def evaluation_rows(
                 "score": float(score),
                 "interval or range": "",
                 "human-normalised": _share(scores.human_normalized(run.game, score)),
-                "how": f"in training, mean of last 100 games, {run.protocol['name']}",
+                "how": "in training, mean of last 100 games"
+                + (f", {run.protocol['name']}" if "sticky_actions" in run.protocol else ""),
             }
         )
     others = [(name, None, scores.reference(run.game).get(name), "") for name in _REFERENCES]
@@ -86,7 +87,7 @@ _REFERENCES = {
 def describe_protocol(protocol: dict[str, Any]) -> str:
     """The rules that change scores, in one line."""
     if "sticky_actions" not in protocol:
-        return f"{protocol['name']}: the game's own rules"
+        return "the game's own rules"
     sticky, noop_max = protocol["sticky_actions"], protocol["noop_max"]
     rules = [
         f"an action sticks with probability {sticky:g}" if sticky else "no sticky actions",

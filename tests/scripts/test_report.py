@@ -138,7 +138,7 @@ def test_a_protocol_is_told_in_words():
         "nature2015: no sticky actions, up to 30 no-ops at the start, a lost life ends the "
         "learner's return, games end after 18,000 frames"
     )
-    assert report_content.describe_protocol({"name": "catch"}) == "catch: the game's own rules"
+    assert report_content.describe_protocol({"name": "catch"}) == "the game's own rules"
 
 
 def test_dead_units_are_drawn_where_rows_have_them(pong):
