@@ -18,6 +18,7 @@ from scripts import runs
 from scripts.runs import Group, Run
 
 _LINES = {"random": ":", "human": "-."}
+_TITLES = {**runs.RETURNS, "dead_units": "dead units (share of the dense units)"}
 _AHEAD = "single seeds that are further"
 _MARKERS = "osD^vP"
 _LEGEND_CHARACTERS = 70  # of a legend's entry in a line: what fits beside its stroke in 6 inches
@@ -33,7 +34,8 @@ def draw(groups: Sequence[Group], baselines: Sequence[str], x: str, metric: str)
         for game, axes in zip(games, figure.axes, strict=True):
             here = [each for each in groups if each.game == game]
             for each in here:
-                _draw_group(axes, each, labels.index(each.label), x, metric)
+                text = f"{each.label}: {_describe_seeds(groups, each.label)}"
+                _draw_group(axes, each, text, labels.index(each.label), x, metric)
             if metric in runs.RETURNS:
                 _draw_published(axes, game, baselines, len(labels))
             _dress(axes, here[0], x, metric)
@@ -50,8 +52,9 @@ def draw_profiles(groups: Sequence[Group], metric: str) -> Figure:
     sets = runs.compared(groups, metric)
     if not sets:
         raise UserError(
-            "performance profiles need 2 or more Atari games that all agents played and that have "
-            f"a published human score; the games are {', '.join({each.game: 0 for each in groups})}"
+            "performance profiles need 2 or more Atari games that all agents played, each with one "
+            "set of settings, and that have a published human score; the games are "
+            + ", ".join(dict.fromkeys(each.game for each in groups))
         )
     with matplotlib.rc_context({"text.parse_math": False}):
         figure = _panels(len(sets))
@@ -90,7 +93,16 @@ def _add_legend(figure: Figure) -> None:
     )
 
 
-def _draw_group(axes: Axes, each: Group, number: int, x: str, metric: str) -> None:
+def _describe_seeds(groups: Sequence[Group], label: str) -> str:
+    """How many seeds an agent's curves are of: one text for all panels, for one legend entry."""
+    numbers = {len(each.runs) for each in groups if each.label == label}
+    if numbers == {1}:
+        return "1 seed"
+    few, many = min(numbers), max(numbers)
+    return f"mean of {many if few == many else f'{few} to {many}'} seeds, band min to max"
+
+
+def _draw_group(axes: Axes, each: Group, label: str, number: int, x: str, metric: str) -> None:
     color, style = _stroke(number)
     curves = [_curve(run, x, metric) for run in each.runs]
     # The seeds' rows may lie at different x: each is interpolated to all x that all seeds reach.
@@ -98,10 +110,8 @@ def _draw_group(axes: Axes, each: Group, number: int, x: str, metric: str) -> No
     grid = np.unique(np.concatenate([xs for xs, _ in curves]))
     grid = grid[(grid >= start) & (grid <= end)]
     on_grid = np.array([np.interp(grid, xs, ys) for xs, ys in curves])
-    seeds = f"mean of {len(curves)} seeds, band min to max" if len(curves) > 1 else "1 seed"
     if grid.size:
         marker = "o" if grid.size == 1 else None  # a line of one point is not seen
-        label = f"{each.label}: {seeds}"
         axes.plot(grid, on_grid.mean(0), style, color=color, marker=marker, label=label)
         axes.fill_between(grid, on_grid.min(0), on_grid.max(0), color=color, alpha=0.2, lw=0)
     for xs, ys in curves:  # what only some seeds have reached yet is shown seed by seed
@@ -145,7 +155,7 @@ def visible(points: Mapping[int, float], end: float) -> dict[int, float]:
 
 def _dress(axes: Axes, each: Group, x: str, metric: str) -> None:
     axes.set_title(f"{each.game} ({each.protocol['name']})")
-    axes.set_ylabel(runs.RETURNS.get(metric, metric))
+    axes.set_ylabel(_TITLES.get(metric, metric))
     axes.grid(alpha=0.3)
     end = axes.dataLim.x1
     axes.set_xlim(0, 1.05 * end)

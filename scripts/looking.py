@@ -14,6 +14,7 @@ from agents import evaluation, runner, saliency
 from agents.policy import Policy
 from dqnlab.types import PyTree
 from envs.protocols import Protocol
+from scripts.pictures.overlay import overlay
 from scripts.pictures.subject import picture
 
 LIMIT = 2_000  # agent steps that are watched; their frames are held in memory (57 MB)
@@ -130,12 +131,13 @@ def draw_moment(game: Game, trained: Policy, step: int) -> Figure:
         trained.params, trained.net_state, frames, game.cores[step], game.actions[step][None]
     )
     figure = Figure(figsize=(9, 2.9), layout="constrained")
-    screen, overlay, bars = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
-    for axes, title in ((screen, "newest input frame"), (overlay, "what the value rests on")):
-        axes.imshow(picture(frames[0]), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(title, fontsize=10)
-        axes.set_axis_off()
-    overlay.imshow(np.asarray(heat)[0], cmap="inferno", alpha=0.65, vmin=0, vmax=1)
+    screen, heated, bars = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
+    newest = picture(frames[0])
+    screen.imshow(newest, cmap="gray", vmin=0, vmax=max(int(newest.max()), 1))
+    screen.set_axis_off()
+    screen.set_title("newest input frame", fontsize=10)
+    overlay(heated, newest, np.asarray(heat)[0])
+    heated.set_title("what the value rests on", fontsize=10)
     names, values = trained.spec.action_meanings, game.q[step]
     colors = ["C1" if action == game.actions[step] else "C0" for action in range(len(names))]
     low, high = float(values.min()), float(values.max())

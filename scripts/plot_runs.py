@@ -106,6 +106,8 @@ def main(args: list[str] | None = None) -> int:
     runs.check_comparable(loaded)
     groups = runs.group(loaded)
     note_absent(groups, baselines)
+    for note in runs.unlike_games(groups):
+        print(f"note: {note}", file=sys.stderr)
     by_game = tables.score_rows(groups, baselines, metric)
     over_games = tables.aggregate_rows(groups, baselines, metric)
     improvements = tables.improvement_rows(groups, baselines, metric)

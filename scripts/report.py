@@ -144,11 +144,36 @@ def describe_run(run: Run, baselines: Sequence[str], options: Options) -> dict[s
     }
 
 
+def _protocols(loaded: Sequence[Run]) -> list[dict[str, Any]]:
+    different = {json.dumps(run.protocol): run.protocol for run in loaded}.values()
+    return [
+        {
+            "name": protocol["name"],
+            "text": report_content.describe_protocol(protocol),
+            "settings": protocol,
+        }
+        for protocol in different
+    ]
+
+
+def _draw_dead_units(groups: Sequence[Group]) -> Embedded | None:
+    having = runs.with_values(groups, "dead_units")
+    if not having:
+        return None
+    figure = curves.draw(having, (), "frames", "dead_units")
+    return draw(
+        figure,
+        "Dead units: the share of the hidden dense units that were 0 for every state of a "
+        "replayed batch. They learn nothing and say nothing.",
+    )
+
+
 def page(loaded: Sequence[Run], groups: Sequence[Group], options: Options) -> str:
     """The whole report as HTML."""
     baselines = [published.find_baseline(name) for name in options.baseline]
     metric = options.metric
     figure = curves.draw(groups, baselines, "frames", metric)
+    name = runs.RETURNS.get(metric, metric)
     games = list(dict.fromkeys(run.game for run in loaded))
     label = ", ".join(games[:4]) + (f" and {len(games) - 4} more" if len(games) > 4 else "")
     shown = [each.runs[0] for each in groups]  # of several seeds the first
@@ -158,8 +183,10 @@ def page(loaded: Sequence[Run], groups: Sequence[Group], options: Options) -> st
         title=f"Report: {len(loaded)} run{'s' * (len(loaded) > 1)} on {label}",
         written=time.strftime("%Y-%m-%d %H:%M"),
         cell=tables.cell,
-        protocols=list({json.dumps(run.protocol): run.protocol for run in loaded}.values()),
-        curves=draw(figure, f"{metric} over frames, with published scores where there are any."),
+        protocols=_protocols(loaded),
+        curves=draw(figure, f"{name} over frames, with published scores where there are any."),
+        notes=runs.unlike_games(groups),
+        dead_units=_draw_dead_units(groups),
         by_game=tables.score_rows(groups, baselines, metric),
         over_games=tables.aggregate_rows(groups, baselines, metric),
         improvements=tables.improvement_rows(groups, baselines, metric),

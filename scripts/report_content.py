@@ -14,13 +14,18 @@ from scripts.options import Options
 from scripts.runs import Run
 
 EVALUATION = "eval.json"
+TRAINING = "episode_return_mean"
 _ASIDE = {"settings", "run_dir", "resume", "quiet", "device"}  # change nothing that is learnt
 
 
 def evaluation_rows(
     run: Run, result: dict[str, Any] | None, baselines: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The run's evaluated score, random play, the human, and published agents, best known last."""
+    """The run's own scores, random play, the human, and published agents, best known last.
+
+    Its score in training is measured as the published averages are; the evaluated one, where there
+    is one, comes first.
+    """
     rows = []
     if result is not None:
         low, high = result["mean_ci95"]
@@ -35,6 +40,19 @@ def evaluation_rows(
                 "human-normalised": _share(scores.human_normalized(run.game, result["mean"])),
                 "how": f"{result['episodes']} games, epsilon {result['epsilon']:g}"
                 + ("" if protocol is None else f", {protocol.name}"),
+            }
+        )
+    last = run.rows[-1]
+    if (score := last.get(TRAINING)) is not None:
+        rows.append(
+            {
+                "who": f"{run.agent}, this run",
+                "frames": last["frames"],
+                "score": float(score),
+                "interval or range": "",
+                "human-normalised": _share(scores.human_normalized(run.game, score)),
+                "how": "in training, mean of last 100 games"
+                + (f", {run.protocol['name']}" if "sticky_actions" in run.protocol else ""),
             }
         )
     others = [(name, None, scores.reference(run.game).get(name), "") for name in _REFERENCES]
@@ -64,6 +82,22 @@ _REFERENCES = {
     "random": "random actions: DQN Zoo's table, no-op starts",
     "human": "professional tester: DQN Zoo's table",
 }
+
+
+def describe_protocol(protocol: dict[str, Any]) -> str:
+    """The rules that change scores, in one line."""
+    if "sticky_actions" not in protocol:
+        return "the game's own rules"
+    sticky, noop_max = protocol["sticky_actions"], protocol["noop_max"]
+    rules = [
+        f"an action sticks with probability {sticky:g}" if sticky else "no sticky actions",
+        f"up to {noop_max} no-ops at the start" if noop_max else "no no-ops at the start",
+        "a lost life ends the learner's return"
+        if protocol["life_loss_terminal"]
+        else "only the end of a game ends the learner's return",
+        f"games end after {protocol['max_frames_eval']:,} frames",
+    ]
+    return f"{protocol['name']}: {', '.join(rules)}"
 
 
 def _share(value: float | None) -> str | None:

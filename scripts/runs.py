@@ -33,7 +33,7 @@ class Group(NamedTuple):
     """Runs of one game that differ in their seeds only."""
 
     game: str
-    label: str  # the agent, and where several have its name the settings that tell them apart
+    label: str  # the agent, and the settings that tell its runs on one game apart
     protocol: dict[str, Any]
     runs: list[Run]
 
@@ -99,37 +99,84 @@ def _recipe(run: Run) -> str:
 
 
 def _labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Recipe -> label.
+
+    A setting is in the label where two runs of the agent on one game differ in it. One that only
+    sets games apart is compared with nothing: the agent has one label on both.
+    """
+    compared: dict[str, list[str]] = {run.agent: [] for run in runs}
+    for here in _by_agent_and_game(runs):
+        known = compared[here[0].agent]
+        known += [key for key in _differences(here) if key not in known]
     labels: dict[str, str] = {}
-    for recipe, run in {_recipe(run): run for run in runs}.items():
-        others = [each for each in runs if each.agent == run.agent]
-        here = _differences(run, [each for each in others if each.game == run.game])
-        # What is compared on one game comes first, then what sets games apart.
-        different = [*here, *(each for each in _differences(run, others) if each not in here)]
-        more = ", ..." if len(different) > 3 else ""
-        label = run.agent + (f" ({', '.join(different[:3])}{more})" if different else "")
-        twins = sum(other.startswith(label) for other in labels.values())
-        labels[recipe] = label + (f" #{twins + 1}" if twins else "")
+    variants: dict[str, list[list[str]]] = {}  # label without its number -> what it stands for
+    for run in runs:
+        settings = [f"{key}={run.settings.get(key)}" for key in compared[run.agent]]
+        more = ", ..." if len(settings) > 3 else ""
+        label = run.agent + (f" ({', '.join(settings[:3])}{more})" if settings else "")
+        same = variants.setdefault(label, [])
+        if settings not in same:
+            same.append(settings)
+        number = same.index(settings) + 1
+        labels[_recipe(run)] = label + (f" #{number}" if number > 1 else "")
     return labels
 
 
-def _differences(run: Run, others: Sequence[Run]) -> list[str]:
-    return [
-        f"{key}={value}"
-        for key, value in run.settings.items()
-        if any(other.settings.get(key) != value for other in others)
-    ]
+def _by_agent_and_game(runs: Sequence[Run]) -> list[list[Run]]:
+    found: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        found.setdefault((run.agent, run.game), []).append(run)
+    return list(found.values())
+
+
+def _differences(runs: Sequence[Run]) -> list[str]:
+    """Names of the settings in which these runs differ."""
+    first = runs[0].settings
+    return [key for key in first if any(run.settings.get(key) != first[key] for run in runs)]
+
+
+def with_values(groups: Sequence[Group], metric: str) -> list[Group]:
+    """The groups, with only the rows that have a number of another metric, where any run has."""
+    found = []
+    for each in groups:
+        rows = [
+            [r for r in run.rows if isinstance(r.get(metric), int | float)] for run in each.runs
+        ]
+        runs = [run._replace(rows=kept) for run, kept in zip(each.runs, rows, strict=True) if kept]
+        if runs:
+            found.append(each._replace(runs=runs))
+    return found
+
+
+def unlike_games(groups: Sequence[Group]) -> list[str]:
+    """A sentence for each label whose runs on one game have other settings than on another."""
+    notes = []
+    for label in dict.fromkeys(each.label for each in groups):
+        here = [each.runs[0] for each in groups if each.label == label]
+        if keys := _differences(here):
+            values = "; ".join(
+                f"{run.game} {', '.join(f'{key}={run.settings.get(key)}' for key in keys[:3])}"
+                for run in here
+            )
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            notes.append(f"{label} has other settings on other games: {values}{more}")
+    return notes
 
 
 def compared(groups: Sequence[Group], metric: str) -> dict[str, dict[str, dict[str, list[Run]]]]:
     """Set of games -> agent -> game -> runs, of the Atari games that all of the agents played.
 
-    Empty where the metric is no score, or fewer than 2 such games have a human score.
+    Empty where the metric is no score, fewer than 2 such games have a human score, or an agent has
+    not the same settings on all of them.
     """
     by_label: dict[str, dict[str, list[Run]]] = {}
     for each in groups:
         by_label.setdefault(each.label, {})[each.game] = each.runs
     shared = [g for g in by_label[groups[0].label] if all(g in each for each in by_label.values())]
     games = [g for g in shared if scores.human_normalized(g, 0) is not None]
+    for by_game in by_label.values():
+        if len({_recipe(by_game[game][0]) for game in games}) > 1:
+            return {}
     if len(games) < 2 or metric not in RETURNS:
         return {}
     return {

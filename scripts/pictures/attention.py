@@ -21,7 +21,7 @@ def draw(subject: Subject) -> Figure:
     grid = figure.subplots(-(-number // 2), 2, squeeze=False).flat
     for index, axes in zip(range(number), grid, strict=False):
         length = int(np.flatnonzero(weights[index].sum(axis=0)).max()) + 1
-        image = axes.imshow(weights[index, :, :length], cmap="viridis", vmin=0, vmax=1)
+        image = axes.imshow(weights[index, :, :length], cmap="Blues", vmin=0, vmax=1)
         read = text.decode(x["source"][index, :length], subject.vocabulary["source"])
         wrote = text.decode(written[index], subject.vocabulary["target"])
         axes.set_xticks(range(length), list(read))

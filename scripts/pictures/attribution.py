@@ -12,6 +12,7 @@ from dqnlab import batches
 from dqnlab.looking import saliency
 from dqnlab.types import Array
 from scripts.pictures.maps import draw_outputs
+from scripts.pictures.overlay import overlay
 from scripts.pictures.subject import Subject, as_input, picture, where
 
 ROWS = 4
@@ -31,14 +32,12 @@ def draw(subject: Subject) -> Figure:
     grid = figure.subplots(len(chosen), 5, squeeze=False)
     for row, (axes, index) in enumerate(zip(grid, chosen, strict=True)):
         image = picture(images[index])
-        for column, title in enumerate((where(subject, index), *MAPS)):
-            brightest = (2 if column else 1) * float(image.max())  # heat lies over a darker picture
-            axes[column].imshow(image, cmap="gray", vmin=0, vmax=brightest)
-            axes[column].set_axis_off()
-            if column:
-                heat = heats[column - 1][row]
-                shown = axes[column].imshow(heat, cmap="inferno", alpha=heat, vmin=0, vmax=1)
-            axes[column].set_title(title, fontsize=10)
+        axes[0].imshow(image, cmap="gray", vmin=0, vmax=float(image.max()))
+        axes[0].set_axis_off()
+        axes[0].set_title(where(subject, index), fontsize=10)
+        for each, heat, title in zip(axes[1:], heats, MAPS, strict=False):
+            shown = overlay(each, image, heat[row])
+            each.set_title(title, fontsize=10)
         scale = ScalarMappable(shown.norm, shown.cmap)
         figure.colorbar(scale, ax=axes[3], shrink=0.8, label="share of the largest")
         draw_outputs(axes[4], subject, outputs[index], index)

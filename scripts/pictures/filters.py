@@ -10,6 +10,7 @@ from scripts.pictures.mosaic import mosaic
 from scripts.pictures.subject import Absent, Subject
 
 MOST = 64
+GAP = 0.1  # between two panels, of a panel's width
 
 
 def draw(subject: Subject) -> Figure:
@@ -22,14 +23,16 @@ def draw(subject: Subject) -> Figure:
     channels = shown.shape[-1]
     colours = subject.x.shape[3] if subject.moments is not None and subject.x.ndim == 5 else 1
     columns = channels // colours
-    height = 4.5 if columns == 1 else 3.4
-    figure = Figure(figsize=(max(5.5, 1 + 2.6 * columns), height * colours), layout="constrained")
+    height = 4.5 if columns == 1 else 3.6
+    figure = Figure(figsize=(max(5.5, 1 + 2.8 * columns), height * colours), layout="constrained")
+    # Between two frames more room than between two filters of a frame.
+    figure.get_layout_engine().set(wspace=GAP, hspace=GAP)  # type: ignore[union-attr]
     panels = figure.subplots(colours, columns, squeeze=False)
     for channel, axes in enumerate(panels.flat):
         sheet = mosaic(shown[..., channel], columns=math.ceil(math.sqrt(len(shown))))
         image = axes.imshow(sheet, cmap="coolwarm", vmin=-1, vmax=1, interpolation="nearest")
         axes.set_title(_channel_name(subject, channel, channels), fontsize=10)
-        axes.set_axis_off()
+        axes.set(xticks=[], yticks=[])
     figure.colorbar(image, ax=panels, shrink=0.7, label="weight / largest of the filter")
     more = f" ({MOST} of {len(kernels)})" if len(kernels) > MOST else f" ({len(kernels)})"
     figure.suptitle(f"{subject.title}: filters of {name}{more}", fontsize=11)

@@ -13,7 +13,6 @@ from scripts.pictures.attribution import telling
 from scripts.pictures.subject import Subject, as_input, picture
 
 LEVELS = (0.25, 0.5, 1, 2, 4, 8, 16)  # of 255 grey levels
-FACTOR = 10
 
 
 def draw(subject: Subject, seed: int) -> Figure:
@@ -71,12 +70,13 @@ def _draw_example(
     changed = np.clip(x[index] + level / 255 * signs[index], 0, 1)
     assert subject.names is not None
     before, now = subject.names[outputs[index].argmax()], subject.names[along[index, place]]
+    factor = 255 / (2 * level)  # the change fills the scale from black to white
     shown = (
         (picture(x[index]), f"input: {before}"),
         (picture(changed), f"changed by {level:g} levels: {now}"),
-        (picture(np.clip(FACTOR * (changed - x[index]) + 0.5, 0, 1)), f"difference x {FACTOR}"),
+        (picture(np.clip(factor * (changed - x[index]) + 0.5, 0, 1)), f"difference x {factor:.0f}"),
     )
     for each, (image, title) in zip(axes, shown, strict=True):
         each.imshow(image, cmap="gray", vmin=0, vmax=1)
         each.set_title(title, fontsize=10)
-        each.set_axis_off()
+        each.set(xticks=[], yticks=[])

@@ -10,6 +10,9 @@ from dqnlab.looking import layers
 from scripts.pictures.mosaic import mosaic
 from scripts.pictures.subject import Subject, as_input, picture, where
 
+QUANTILE = 0.98  # of the sizes of a map's values: where its colours end
+LEAST = 0.1  # of the median map's scale
+
 
 def draw(subject: Subject, index: int) -> Figure:
     """The input, the feature maps of each layer (before the nonlinearity), and the outputs."""
@@ -82,23 +85,37 @@ def _only(answer: np.ndarray) -> np.ndarray:
 
 
 def _draw_layer(figure: Figure, axes: Axes, name: str, answer: np.ndarray) -> None:
-    # A few places, often at the image's edge, would leave the rest without colour.
-    largest = max(float(np.quantile(np.abs(answer), 0.995)), 1e-12)
+    end = 1.0
     if answer.ndim == 3:
         tiles = np.moveaxis(answer, -1, 0)
+        tiles = tiles / _scales(tiles.reshape(len(tiles), -1))[:, None, None]
         sheet = mosaic(tiles, columns=math.ceil(math.sqrt(len(tiles))))
         kind = f"{len(tiles)} maps of {tiles.shape[1]} x {tiles.shape[2]}"
+        unit = "answer / scale of the map"
     elif answer.ndim == 2:
-        sheet = answer.T
+        sheet = answer.T / _scales(answer.T)[:, None]
         kind = f"{answer.shape[1]} units (down), {len(answer)} steps"
+        unit = "answer / scale of the unit"
     else:
         flat = answer.reshape(-1)
+        end = float(_scales(flat[None])[0])
         columns = math.ceil(math.sqrt(flat.size))
         sheet = np.full(-(-flat.size // columns) * columns, np.nan)
         sheet[: flat.size] = flat
         sheet = sheet.reshape(-1, columns)
         kind = f"{flat.size} units"
-    image = axes.imshow(sheet, cmap="coolwarm", vmin=-largest, vmax=largest, aspect="auto")
+        unit = "answer"
+    image = axes.imshow(sheet, cmap="coolwarm", vmin=-end, vmax=end, aspect="auto")
     axes.set_title(f"{name.split('/')[-1]}: {kind}", fontsize=10)
     axes.set_axis_off()
-    figure.colorbar(image, ax=axes, shrink=0.8, extend="both")
+    figure.colorbar(image, ax=axes, shrink=0.8, extend="both", label=unit)
+
+
+def _scales(rows: np.ndarray) -> np.ndarray:
+    """[N, M] -> [N]: the size that ends each row's colours, never that of its largest value alone.
+
+    A few places, often at the image's edge, would leave the rest of a map without colour, and a
+    few maps the rest of the layer. A map of next to nothing stays pale beside the others.
+    """
+    sizes = np.quantile(np.abs(rows), QUANTILE, axis=1, method="lower")
+    return np.maximum(sizes, max(LEAST * float(np.median(sizes)), 1e-12))

@@ -1,10 +1,12 @@
 """The inputs that units answer to most, beside the real inputs that they answer to most."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from agents import networks
@@ -37,40 +39,56 @@ def units(subject: Subject) -> list[Unit]:
 
 
 def draw(subject: Subject, chosen: list[Unit], seed: int, smooth: float) -> Figure:
-    """A row per unit: each channel of the optimum, and of the real input with the highest value.
+    """A row per unit: the optimum, and the real input with the highest value.
+
+    Both are drawn less the mean input, each on its own scale: what an optimum adds is spread over
+    all pixels, and is not seen beside the walls and the background that all inputs share. With one
+    channel there is room for the pictures themselves too.
 
     `smooth` is the sigma in pixels of a blur of the gradient: stimuli that are easier to read.
     """
     images = np.asarray(as_input(subject.images()))
     shape = images.shape[1:]
     images = networks.fold(images)
+    mean = images.mean(axis=0)
     channels = len(frames(np.zeros(shape)))
+    half = max(2, channels)  # panels of an optimum
     size = (max(9.0, 1.0 + 3.2 * channels), 0.8 + 2.0 * len(chosen))
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(chosen), 2 * channels, squeeze=False)
+    grid = figure.subplots(len(chosen), 2 * half, squeeze=False)
     optima = {
         name: _optima(subject, images, name, [i for n, i in chosen if n == name], seed, smooth)
         for name in dict.fromkeys(name for name, _ in chosen)
     }
+    order = ", oldest frame first" if subject.moments is not None and channels > 1 else ""
     for axes, (name, index) in zip(grid, chosen, strict=True):
         found = optima[name][index]
-        shown = [*frames(found.image.reshape(shape)), *frames(found.real.reshape(shape))]
-        for each, image in zip(axes, shown, strict=True):
-            each.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            each.set_xticks([])
-            each.set_yticks([])
-        order = ", oldest frame first" if channels > 1 else ""
+        for image, panels in ((found.image, axes[:half]), (found.real, axes[half:])):
+            if channels == 1:
+                (shown,) = frames(image.reshape(shape))
+                panels[0].imshow(shown, cmap="gray", interpolation="nearest")
+            _draw_difference(panels[-channels:], (image - mean).reshape(shape))
+        for each in axes:
+            each.set(xticks=[], yticks=[])
         axes[0].set_ylabel(_unit_name(subject, name, index), fontsize=9)
         axes[0].set_title(f"optimum: {found.value:.3g}{order}", fontsize=10, loc="left")
         text = f"highest of {len(images)} real: {found.real_value:.3g}"
-        axes[channels].set_title(text, fontsize=10, loc="left")
+        axes[half].set_title(text, fontsize=10, loc="left")
     figure.suptitle(
-        f"{subject.title}: optimal stimuli within the distance from the mean input that real "
-        "inputs have",
+        f"{subject.title}: optimal stimuli no farther from the mean input than real inputs are\n"
+        "red: brighter than the mean input, blue: darker; every picture on its own scale",
         fontsize=11,
-        wrap=True,
     )
     return figure
+
+
+def _draw_difference(panels: Sequence[Axes], difference: np.ndarray) -> None:
+    """One panel per picture in an input, on a scale that no few pixels decide."""
+    size = max(float(np.quantile(np.abs(difference), 0.995, method="lower")), 1e-12)
+    for image, axes in zip(frames(difference), panels, strict=True):
+        if image.ndim == 3:  # in colours; grey is what the mean input has
+            image = np.clip(0.5 + image / (2 * size), 0, 1)
+        axes.imshow(image, cmap="coolwarm", vmin=-size, vmax=size, interpolation="nearest")
 
 
 def _optima(

@@ -95,7 +95,7 @@ def _draw(
     figure, axes = plt.subplots(2, 3, figsize=(13, 6), layout="constrained")
     for axis, read, written, weight in zip(axes.flat, source, tokens, weights, strict=True):
         length = int(np.flatnonzero(weight.sum(axis=0)).max()) + 1
-        axis.imshow(weight[:, :length], cmap="gray", vmin=0, vmax=1)
+        axis.imshow(weight[:, :length], cmap="Blues", vmin=0, vmax=1)
         axis.set_xticks(range(length), list(text.decode(read[:length], trained.info["source"])))
         axis.set_yticks(range(len(written)), list(text.decode(written, trained.info["target"])))
     figure.savefig(path, dpi=100)

@@ -1,6 +1,7 @@
 """Pictures of nets whose answers are known, and what the command says of mistakes."""
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from agents import policy, registry
@@ -17,8 +20,21 @@ from agents.presets import preset
 from dqnlab.types import UserError
 from envs.catch import make_catch
 from scripts import inspect_net, predictor
-from scripts.pictures import attribution, confusion, flips, load, neighbours, statistics, stimuli
+from scripts.pictures import (
+    attention,
+    attribution,
+    confusion,
+    embedding,
+    filters,
+    flips,
+    load,
+    maps,
+    neighbours,
+    statistics,
+    stimuli,
+)
 from scripts.pictures.mosaic import mosaic
+from scripts.pictures.overlay import overlay
 from scripts.pictures.subject import Subject, find_unit
 from scripts.tasks import digits_mlp, saved, table
 
@@ -161,6 +177,135 @@ def test_units_of_sequences_are_counted_over_batches_of_other_sizes():
     expected = np.asarray(pure.apply(params, x))
     np.testing.assert_allclose(stats.mean, expected.mean(axis=0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(stats.on, (expected > 0).mean(axis=0))
+
+
+def rendered(figure: Figure) -> np.ndarray:
+    """uint8[H, W, 4]: the figure's pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+def test_filters_of_two_frames_are_farther_apart_than_two_filters_of_one():
+    pure = hk.without_apply_rng(hk.transform(lambda x: hk.Conv2D(16, 8)(x)))
+    x = np.zeros((2, 8, 8, 4), np.float32)
+    subject = linear(x, np.zeros((1, 1), np.float32))._replace(
+        params=pure.init(jax.random.PRNGKey(0), x),
+        forward=lambda params, x, context: pure.apply(params, x),
+        moments=np.zeros((2, 2), int),
+    )
+    figure = filters.draw(subject)
+    rendered(figure)
+    boxes = [axes.get_window_extent() for axes in figure.axes[:4]]
+    between_filters = boxes[0].width / (4 * 8 + 3)
+    for left, right in itertools.pairwise(boxes):
+        assert right.x0 - left.x1 > 2 * between_filters
+
+
+@pytest.mark.parametrize("kind", ["maps", "sequence", "units"])
+def test_one_outlier_leaves_the_rest_of_a_layer_its_colours(kind):
+    answer = np.random.default_rng(0).uniform(-1, 1, (9, 9, 16)).astype(np.float32)
+    answer[0, 0, 0] = 1000  # one place of one map
+    answer[..., 1] *= 1000  # one map
+    if kind == "sequence":
+        answer = answer[0]
+    elif kind == "units":
+        answer = answer[4, 4]
+    figure = Figure()
+    maps._draw_layer(figure, figure.subplots(), "a/layer", answer)
+    (image,) = figure.axes[0].images
+    low, high = image.get_clim()
+    shares = np.abs(np.asarray(image.get_array()) / high)
+    assert low == -high
+    assert np.nanmedian(shares) > 0.2
+    assert np.nanmean(shares > 1) < 0.15
+
+
+def test_a_map_of_next_to_nothing_stays_pale():
+    rows = np.random.default_rng(0).uniform(-1, 1, (5, 50))
+    rows[0] *= 1e-6
+    assert np.abs(rows / maps._scales(rows)[:, None])[0].max() < 1e-4
+    assert maps._scales(np.zeros((2, 4))).min() > 0  # all 0 is not divided by 0
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_stimuli_of_dark_inputs_span_the_scale_that_they_are_drawn_on(channels, monkeypatch):
+    rng = np.random.default_rng(0)
+    images = np.full((20, 6, 6, channels), 0.01, np.float32)
+    images[:, 0] = 0.9  # a wall that all inputs share
+    images[:, 3, 3] += rng.uniform(0, 0.05, (20, channels)).astype(np.float32)
+    image = images.mean(axis=0)
+    image[1:] += rng.uniform(0, 0.03, (5, 6, channels)).astype(np.float32)
+    found = {0: stimuli.Optimum(image, 2.0, images[0], 1.0)}
+    monkeypatch.setattr(stimuli, "_optima", lambda *args: found)
+    subject = linear(images, np.zeros((36 * channels, 2), np.float32))
+    figure = stimuli.draw(subject, [("output", 0)], seed=0, smooth=0.0)
+    drawn = [axes.images[0] for axes in figure.axes]
+    assert len(drawn) == 2 * max(2, channels)
+    for each in drawn:
+        low, high = each.get_clim()
+        is_picture = each.get_cmap().name == "gray"
+        assert high - low < (1 if is_picture else 0.2)
+    # What the optimum adds reaches the ends of the scale.
+    added = [each for each in drawn[: len(drawn) // 2] if each.get_cmap().name == "coolwarm"]
+    assert max(np.abs(each.get_array()).max() / each.get_clim()[1] for each in added) >= 1
+
+
+def test_the_difference_of_a_small_change_is_drawn_from_black_to_white():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0.4, 0.6, (40, 4, 4, 1)).astype(np.float32)
+    w = rng.normal(size=16).astype(np.float32)
+    figure = flips.draw(linear(images, np.stack([w - w.mean(), 0 * w], axis=1)), seed=0)
+    image = np.asarray(figure.axes[3].images[0].get_array())
+    np.testing.assert_allclose([image.min(), image.max()], [0, 1], atol=1e-4)
+
+
+def test_thumbnails_lie_beside_all_points_and_each_other():
+    points = np.random.default_rng(0).normal(size=(200, 2))
+    images = np.random.default_rng(1).random((200, 10, 5, 1), np.float32)
+    figure = Figure(figsize=(8, 6))
+    axes = figure.subplots()
+    axes.scatter(*points.T)
+    embedding._thumbnails(axes, linear(images, np.zeros((50, 1), np.float32)), points)
+    rendered(figure)
+    boxes = [each.patch.get_window_extent() for each in axes.artists]
+    assert len(boxes) == embedding.THUMBNAILS
+    places = axes.transData.transform(points)
+    assert not any(box.contains(*place) for box in boxes for place in places)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    inside = axes.get_window_extent()
+    assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
+
+
+def test_a_little_heat_is_seen_on_black_and_none_leaves_the_picture():
+    heat = np.zeros((2, 2), np.float32)
+    heat[0, 0] = 0.3
+    for image in (np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3), np.uint8)):
+        figure = Figure(figsize=(2, 2), dpi=50)
+        overlay(figure.add_axes((0, 0, 1, 1)), image, heat)
+        pixels = rendered(figure)
+        assert pixels[25, 25].max() >= 70
+        assert pixels[75, 75, :3].max() == 0
+    figure = Figure(figsize=(2, 2), dpi=50)
+    overlay(figure.add_axes((0, 0, 1, 1)), np.full((2, 2), 90, np.uint8), heat)
+    assert rendered(figure)[75, 75, 0] == pytest.approx(255 / 2, abs=1)
+
+
+def test_attention_is_drawn_on_white():
+    x = {"source": np.full((3, 5), 1, np.int32), "target": np.full((3, 4), 1, np.int32)}
+
+    def forward(params, x, context):
+        del params, context
+        size = len(x["source"])
+        return jnp.ones((size, 4, 2)), jnp.tile(jnp.eye(4, 5)[None], (size, 1, 1))
+
+    subject = Subject(
+        "dates", {}, forward, x, (), "", None, None, None, {"source": "ab", "target": "ab"}
+    )
+    for axes in attention.draw(subject).axes[:3]:
+        (image,) = axes.images
+        assert min(image.cmap(image.norm(0.0))[:3]) > 0.9  # no weight
+        assert max(image.cmap(image.norm(1.0))[:2]) < 0.3
 
 
 def test_confusions_are_counted():

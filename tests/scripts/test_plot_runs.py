@@ -152,18 +152,50 @@ def test_a_long_label_is_whole_within_the_figure(tmp_path: Path):
     assert all(any(text.startswith(label) for text in texts) for label in labels)
 
 
-def test_what_is_compared_on_a_game_comes_first_in_its_label(tmp_path: Path):
+def test_a_label_names_what_is_compared_on_a_game_and_not_what_sets_games_apart(tmp_path: Path):
     paths = [
         make_run(tmp_path / "0", double=True, n_step=3),
         make_run(tmp_path / "1", double=False, n_step=3),
         make_run(tmp_path / "2", game="Breakout", double=True, n_step=1),
     ]
-    labels = [each.label for each in runs.group([runs.load(path, METRIC) for path in paths])]
-    assert labels == [
-        "dqn (double=True, n_step=3)",
-        "dqn (double=False, n_step=3)",
-        "dqn (n_step=1, double=True)",
+    groups = runs.group([runs.load(path, METRIC) for path in paths])
+    labels = [each.label for each in groups]
+    assert labels == ["dqn (double=True)", "dqn (double=False)", "dqn (double=True)"]
+    assert [each.label for each in runs.group([groups[0].runs[0], groups[2].runs[0]])] == [
+        "dqn"
+    ] * 2
+
+
+def test_games_with_other_settings_have_one_label_a_note_and_no_common_aggregate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    paths = [
+        make_run(tmp_path / "0", seed=0),
+        make_run(tmp_path / "1", seed=1),
+        make_run(tmp_path / "2", game="Breakout", hidden=64),
     ]
+    figure = draw(*paths)
+    (text,) = {text for axes in figure.axes for text in lines(axes) if text.startswith("dqn")}
+    assert text == "dqn: mean of 1 to 2 seeds, band min to max"  # one entry in the legend
+    assert plot_runs.main([*map(str, paths), "--out", str(tmp_path / "a.svg")]) == 0
+    said = capsys.readouterr()
+    note = "note: dqn has other settings on other games: Pong hidden=512; Breakout hidden=64"
+    assert note in said.err
+    assert "IQM" not in said.out
+
+
+def test_settings_past_the_third_tell_labels_apart_by_a_number(tmp_path: Path):
+    same = {"n_step": 1, "hidden": 64, "double": True}
+    paths = [
+        make_run(tmp_path / "0"),
+        make_run(tmp_path / "1", epochs=3, **same),
+        make_run(tmp_path / "2", epochs=4, **same),
+        make_run(tmp_path / "3", torso="mlp", **same),
+        make_run(tmp_path / "4", torso="mlp", seed=1, **same),
+    ]
+    labels = [each.label for each in runs.group([runs.load(path, METRIC) for path in paths])]
+    assert [label.rpartition(" ")[2] for label in labels] == ["...)", "...)", "#2", "#3"]
+    assert labels[2] == labels[1] + " #2"
 
 
 def test_the_command_writes_a_picture_and_tables(

@@ -1,7 +1,9 @@
 """A report of a real run of Pong, opened in a real browser that may not ask for anything."""
 
+import dataclasses
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import policy
+from agents import policy, schedules
 from dqnlab.types import UserError
+from envs import protocols
 from scripts import options, report, report_content, runs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,9 +50,10 @@ def page(pong: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_holds_everything_and_the_runs_name_is_text(page):
     html = page.read_text()
-    headings = "Protocol|Learning curves|Evaluation|Video|What it sees and values|Timings|reproduce"
-    for heading in headings.split("|"):
-        assert heading in html
+    headings = "Learning curves|Scores|Video|What it sees and values|Timings|reproduce|Protocol"
+    places = [re.search(rf"<h[23]>[^<]*{heading}", html).start() for heading in headings.split("|")]
+    assert places == sorted(places)  # the protocol's raw settings come last
+    assert "an action sticks with probability 0.25" in html[: places[0]]
     assert EVIL not in html
     assert "&lt;img src=x" in html
     for words in ("dopamine:DQN", "human", "random", "sticky_actions", "machado2018", "0.10"):
@@ -83,7 +87,8 @@ def test_a_browser_draws_every_figure_plays_the_video_and_asks_nobody(page):
         overflow = tab.evaluate("document.documentElement.scrollWidth > window.innerWidth")
         video = tab.evaluate("(v => [v.videoWidth, v.duration])(document.querySelector('video'))")
         browser.close()
-    assert len(seen) == 6  # curves, Q-values, four moments
+    # Curves, Q-values, four moments; and the dead units where the run has them.
+    assert len(seen) == 6 + ("<h3>Dead units</h3>" in page.read_text())
     assert min(seen) > 20  # colours; an empty picture has one
     assert video[0] == 320
     assert video[1] > 10
@@ -98,7 +103,8 @@ def test_the_command_it_gives_makes_the_same_run(pong):
     words = report_content.reproduce(config).split()
     assert words[:2] == ["python", "scripts/train_dqn.py"]
     again, saved = options.parse(words[2:], None), options.read_options(pong)
-    assert again.settings == saved.settings
+    # Lengths that are shares of a run become agent steps when it starts.
+    assert schedules.in_steps(again.settings, again.frames // 4) == saved.settings
     kept = ("game", "agent", "frames", "seed", "protocol", "log_every", "reseed_every", "keep")
     assert {k: getattr(again, k) for k in kept} == {k: getattr(saved, k) for k in kept}
 
@@ -112,6 +118,39 @@ def test_scores_stand_beside_random_play_the_human_and_published_agents(pong):
     assert by_name["human"]["human-normalised"] == "100.0%"
     assert by_name["dopamine:DQN"]["frames"] == 200_000_000
     assert rows[0]["score"] == json.loads((pong / "eval.json").read_text())["mean"]
+
+
+def test_an_agents_own_row_is_among_the_scores_also_without_an_evaluation(pong):
+    loaded = runs.load(pong, METRIC)
+    (own,) = [
+        row
+        for row in report_content.evaluation_rows(loaded, None, ["dopamine:DQN"])
+        if row["who"] == "prioritized, this run"
+    ]
+    assert own["score"] == loaded.rows[-1][METRIC]
+    assert own["frames"] == loaded.rows[-1]["frames"]
+    assert own["how"] == "in training, mean of last 100 games, machado2018"
+    assert own["human-normalised"].endswith("%")
+
+
+def test_a_protocol_is_told_in_words():
+    nature = dataclasses.asdict(protocols.find("nature2015"))
+    assert report_content.describe_protocol(nature) == (
+        "nature2015: no sticky actions, up to 30 no-ops at the start, a lost life ends the "
+        "learner's return, games end after 18,000 frames"
+    )
+    assert report_content.describe_protocol({"name": "catch"}) == "the game's own rules"
+
+
+def test_dead_units_are_drawn_where_rows_have_them(pong):
+    loaded = runs.load(pong, METRIC)
+    row = {**loaded.rows[-1], "dead_units": 0.25}
+    rows = [{**row, "dead_units": None}, row]
+    (with_units,) = runs.with_values(runs.group([loaded._replace(rows=rows)]), "dead_units")
+    assert with_units.runs[0].rows == [row]
+    assert report._draw_dead_units([with_units]).caption.startswith("Dead units: the share")
+    none = [{k: v for k, v in row.items() if k != "dead_units"}]
+    assert report._draw_dead_units(runs.group([loaded._replace(rows=none)])) is None
 
 
 def test_a_run_without_evaluation_says_how_to_get_one(pong, tmp_path):

@@ -81,6 +81,19 @@ def page(browser, url) -> Iterator[Page]:
     assert any(each.startswith("ws://") for each in page.requests)
 
 
+def test_few_actions_fill_the_card_of_q_values(page):
+    card, values, last, track = page.page.evaluate(
+        """(() => { const rows = [...document.querySelectorAll("#values .row")];
+        return [document.getElementById("network"), document.getElementById("values"),
+                rows.at(-1), rows[0].querySelector(".track")]
+          .map(each => each.getBoundingClientRect()).map(box => [box.top, box.bottom]); })()"""
+    )
+    heading_and_note = 110
+    assert values[1] - values[0] > card[1] - card[0] - heading_and_note
+    assert abs(last[1] - values[1]) < 2
+    assert track[1] - track[0] > 30  # four actions: broad bars
+
+
 def test_the_page_draws_the_game_the_input_and_the_values(page):
     screen = page.pixels("screen")
     assert len(screen) == 210 * 160 * 4
