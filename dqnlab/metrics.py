@@ -19,6 +19,7 @@ from dqnlab import files
 from dqnlab.types import UserError
 
 FILE = "metrics.jsonl"
+PARTIAL = "partial"  # true in a run's last row where it was stopped before the row was due
 STEP = "agent_steps"  # every row has it, or another name: what resuming and TensorBoard count in
 
 
@@ -27,8 +28,9 @@ class MetricsWriter:
 
     Args:
       run_dir: an existing folder.
-      resume_step: None for a new run. Else rows of later steps are dropped: the run that is resumed
-        from the checkpoint of that step writes them again.
+      resume_step: None for a new run. Else rows of later steps are dropped, as the run that is
+        resumed from the checkpoint of that step writes them again. So is a partial row: it ends
+        where the run stopped, and the row that was due later contains it.
       step: the name of the whole number that every row counts in.
       mirror: is given every row, once it is written.
 
@@ -47,7 +49,7 @@ class MetricsWriter:
         self.path = Path(run_dir) / FILE
         try:
             if resume_step is not None:
-                _drop_after(self.path, resume_step, step)
+                first_again = _drop_after(self.path, resume_step, step)
             elif self.path.exists() and self.path.stat().st_size:
                 raise UserError(f"{self.path} has rows already: resume that run instead")
             self._rows = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
@@ -57,7 +59,7 @@ class MetricsWriter:
             self._events = EventsWriter(str(Path(run_dir) / "events"), f".{time.time_ns()}")
             if resume_step is not None:
                 start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-                self._event(resume_step + 1, session_log=start)  # hides what was written after it
+                self._event(first_again, session_log=start)  # hides what was written from there on
         except OSError as error:
             raise UserError(f"{error.filename or self.path}: {error.strerror}") from error
 
@@ -74,7 +76,7 @@ class MetricsWriter:
         scalars = [
             summary_pb2.Summary.Value(tag=name, simple_value=value)
             for name, value in plain.items()
-            if isinstance(value, int | float) and name != self._step
+            if type(value) in (int, float) and name != self._step
         ]
         before = self._rows.seek(0, os.SEEK_END)
         try:
@@ -166,10 +168,15 @@ def _row(line: bytes, step: str) -> dict[str, Any]:
     return row
 
 
-def _drop_after(path: Path, last: int, step: str) -> None:
-    if path.exists():
-        kept = [line + b"\n" for line, row in _rows(path, step) if row[step] <= last]
-        files.write_atomic(path, b"".join(kept))
+def _drop_after(path: Path, last: int, step: str) -> int:
+    """Drop rows of later steps, and partial ones. Returns the first step that is written again."""
+    if not path.exists():
+        return last + 1
+    rows = _rows(path, step)
+    kept = [line for line, row in rows if row[step] <= last and not row.get(PARTIAL)]
+    files.write_atomic(path, b"".join(line + b"\n" for line in kept))
+    partial: list[int] = [row[step] for _, row in rows if row.get(PARTIAL)]
+    return min([last + 1, *partial])
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -1,72 +1,111 @@
-"""What a training run shows: one live line on a terminal, plain lines elsewhere."""
+"""What a run shows: a live line on a terminal, and lines that stay, at readable distances."""
 
 import sys
+import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-import psutil
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+_SILENCE_S = 15.0  # after so long without a line, one stays that need not otherwise
+_HISTORY = 1 / 40  # lines stay at distances of this share of the time so far ...
+_LONGEST_S = 60.0  # ... at most this
+
 
 class LiveLine:
-    """One line that is written over on a terminal, plain lines elsewhere."""
+    """The newest line, live on a terminal, and a history of lines above it or in a log.
+
+    `wait` names work that shows nothing by itself, such as compiling: a terminal counts its time.
+    Elsewhere silence is broken every 20 seconds.
+    """
 
     def __init__(self, quiet: bool):
         self._quiet = quiet
-        self._live: Live | None = None
         console = Console()
-        if console.is_terminal and not quiet:
-            self._live = Live(Text("compiling ..."), console=console, refresh_per_second=2)
+        is_live = console.is_terminal and not console.is_dumb_terminal and not quiet
+        self.width = console.width if is_live else 80
+        self._began = self._spoke = time.monotonic()
+        self._kept: float | None = None  # when a line of the history was last shown
+        self._line = ""
+        self._waiting: float | None = None  # since when
+        self._live: Live | None = None
+        self._closed = threading.Event()
+        if is_live:
+            self._live = Live(
+                console=console, refresh_per_second=2, get_renderable=self._now, transient=True
+            )
             self._live.start()
+        elif not quiet:
+            threading.Thread(target=self._break_silence, daemon=True).start()
 
-    def show(self, line: str, is_kept: bool = True) -> None:
-        """Replace the line; where there is no terminal, print it if `is_kept`."""
-        if self._live is not None:
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"))
-        elif is_kept and not self._quiet:
-            print(line, flush=True)
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing was shown since `wait`."""
+        return self._waiting is not None
+
+    def wait(self, text: str) -> None:
+        """Say what takes its time from now on, until the next line."""
+        if self._live is None:
+            self.say(text)
+        self._line, self._waiting = text, time.monotonic()
+
+    def show(self, line: str, is_row: bool = True, is_kept: bool = False) -> None:
+        """Make this the newest line.
+
+        It also stays (`is_kept`: in any case) where the last one that did is far enough above: a
+        row of metrics soon at first and later more seldom, another line only against silence.
+        """
+        self._line, self._waiting = line, None
+        now = time.monotonic()
+        distance = min(_LONGEST_S, (now - self._began) * _HISTORY)
+        is_due = self._kept is None or now - self._kept >= distance
+        if not is_row:
+            is_due = now - self._spoke >= max(_SILENCE_S, distance)
+        if is_kept or is_due:
+            self._kept = now
+            self.say(line)
 
     def say(self, text: str, is_error: bool = False) -> None:
-        """Print a line above the live one."""
+        """Print lines that stay."""
+        self._spoke = time.monotonic()
         if is_error:
             print(text, file=sys.stderr, flush=True)
         elif not self._quiet:
             print(text, flush=True)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was; lines are still printed."""
+        self._closed.set()
         if self._live is not None:
             self._live.stop()
             self._live = None
 
+    def _now(self) -> Text:
+        seconds = f"  {time.monotonic() - self._waiting:.0f} s" if self._waiting else ""
+        return Text(self._line + seconds, no_wrap=True, overflow="ellipsis")
 
-class Progress(LiveLine):
-    """The live line of an agent's run; `update` it with each row of metrics."""
-
-    def __init__(self, total_frames: int, start_frames: int, quiet: bool):
-        super().__init__(quiet)
-        self._total = total_frames
-        self._start_frames, self._start_time = start_frames, time.monotonic()
-
-    def update(self, row: Mapping[str, Any], replay_fill: float) -> None:
-        """Show a row of metrics."""
-        speed = (row["frames"] - self._start_frames) / (time.monotonic() - self._start_time)
-        left = (self._total - row["frames"]) / max(speed, 1e-9)
-        line = (
-            f"{row['frames']:>10,} frames  {row['frames_per_second']:>6,.0f}/s  "
-            f"ETA {clock(left)}  return {_number(row['episode_return_mean'], '.2f')} "
-            f"({row['episodes']} episodes)  loss {_number(row['loss'], '.4f')}  "
-            f"epsilon {row['epsilon']:.3f}  replay {replay_fill:.0%}  "
-            f"memory {psutil.Process().memory_info().rss / 2**30:.1f} GiB"
-        )
-        self.show(line)
+    def _break_silence(self) -> None:
+        while not self._closed.wait(1.0):
+            now, began = time.monotonic(), self._waiting
+            if now - self._spoke < _SILENCE_S + 5:  # first `show` has its chance
+                continue
+            text = f"for {now - began:.0f} s" if began else f"{now - self._spoke:.0f} s ago"
+            try:
+                self.say(f"... {self._line.rstrip(' .')}, {text}")
+            except (OSError, ValueError):  # nobody reads any more: the run itself will find out
+                return
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+def fit(parts: Sequence[str], width: int) -> str:
+    """As many of the parts, in order of importance, as a line of this width holds."""
+    line = parts[0]
+    for part in parts[1:]:
+        if len(line) + 2 + len(part) > width:
+            break
+        line += f"  {part}"
+    return line
 
 
 def clock(seconds: float) -> str:

@@ -25,6 +25,8 @@ from dqnlab.metrics import MetricsWriter
 from dqnlab.progress import Progress
 from dqnlab.types import Params
 from scripts.console import LiveLine, clock
+from scripts.console import fit as fit_line
+from scripts.eta import Eta
 from scripts.interrupts import Interrupts
 from scripts.supervised_options import Options
 from scripts.tasks import checks, saved, table
@@ -125,20 +127,25 @@ def learn(run: Run, interrupts: Interrupts, line: LiveLine, writer: MetricsWrite
     """Fit until the last epoch, early stopping or a signal; checkpoints on the way."""
     started, base = time.monotonic(), run.seconds
     saved_at = shown_at = started
-    first_step, step = int(run.progress.train.step), 0
     per_epoch = -(-run.size // run.config.batch_size)
+    # The first launch compiles; the first point is after it.
+    eta = Eta(run.config.epochs * per_epoch, steady_from=0)
+    line.wait("compiling ...")
+
+    def text(progress: Progress) -> str:
+        left = eta.left()
+        share = f"{progress.batch / per_epoch:4.0%}  " if progress.batch else ""
+        time_left = f"{share}ETA {'-' if left is None else clock(left)}"
+        return fit_line(_row_parts(progress, run.config.epochs, time_left), line.width)
 
     def on_launch(progress: Progress) -> bool:
-        nonlocal saved_at, shown_at, step
+        nonlocal saved_at, shown_at
         run.progress, now = progress, time.monotonic()
-        step = (progress.epoch - 1) * per_epoch + progress.batch
         run.seconds = base + now - started
-        if now - shown_at > 0.5:
+        if now - shown_at > 0.5 or line.is_waiting:
             shown_at = now
-            speed = (step - first_step) / (now - started)
-            left = (run.config.epochs * per_epoch - step) / max(speed, 1e-9)
-            share = progress.batch / per_epoch
-            line.show(f"{_row_text(progress)}  {share:4.0%}  ETA {clock(left)}", is_kept=False)
+            eta.add((progress.epoch - 1) * per_epoch + progress.batch, now)
+            line.show(text(progress), is_row=False)
         if now - saved_at > run.options.checkpoint_seconds and progress.batch < per_epoch:
             run.save()
             saved_at = time.monotonic()
@@ -150,9 +157,8 @@ def learn(run: Run, interrupts: Interrupts, line: LiveLine, writer: MetricsWrite
         row = progress.history[-1]
         seconds = {"seconds": round(run.seconds, 2)}
         writer.write({**row, STEP: int(row[STEP]), **seconds})
-        done = len(progress.history)
-        is_shown = done in (1, run.config.epochs) or done % 10 == 0
-        line.show(_row_text(progress), is_kept=is_shown)
+        is_last = len(progress.history) == run.config.epochs
+        line.show(text(progress), is_kept=is_last)
         return interrupts.is_set()
 
     has_validation = run.splits.validation is not None
@@ -208,12 +214,16 @@ def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _row_text(progress: Progress) -> str:
+def _row_parts(progress: Progress, epochs: int, time_left: str) -> list[str]:
+    """What a line says of a fit, in order of importance."""
+    done = len(progress.history)
+    parts = [f"epoch {progress.epoch if progress.batch else done:>{len(str(epochs))}}/{epochs}"]
+    parts.append(time_left)
     if not progress.history:
-        return "epoch 1"
-    row = progress.history[-1]
-    shown = [
-        f"{name} {value:.4f}" for name, value in row.items() if name not in (STEP, "grad_norm")
-    ]
-    best = f"  best {progress.best_epoch}" if "valid_loss" in row else ""
-    return f"epoch {int(row[STEP])}  {'  '.join(shown)}{best}"
+        return parts
+    row = {k: v for k, v in progress.history[-1].items() if k not in (STEP, "grad_norm")}
+    parts += [f"{name} {row.pop(name):.4f}" for name in ("loss", "valid_loss") if name in row]
+    parts += [f"{name} {value:.4f}" for name, value in row.items()]
+    return (
+        [*parts, f"best {progress.best_epoch}"] if "valid_loss" in progress.history[-1] else parts
+    )

@@ -17,6 +17,10 @@ from pathlib import Path
 
 if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `envs` importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    from scripts import first_words
+
+    first_words.say(sys.argv[1:])
 
 import envs
 from agents import driver, listing, networks, policy, schedules
@@ -24,12 +28,14 @@ from dqnlab import run_folder
 from dqnlab.metrics import MetricsWriter
 from dqnlab.types import Env, UserError
 from scripts import startup
-from scripts.console import Progress
 from scripts.interrupts import Interrupts
 from scripts.options import Options, of_each_seed, parse
 from scripts.tracking import Tracker
 from scripts.training import Run
 from scripts.training_loop import describe, finish, train
+from scripts.training_progress import Progress
+
+RESUMING = "resuming: reading the checkpoint, playing the games up to it ..."
 
 
 def main(args: list[str] | None = None) -> int:
@@ -69,10 +75,11 @@ def main(args: list[str] | None = None) -> int:
         run_steps = options.frames // env.spec.frame_skip
         for line in schedules.warnings(settings, run_steps, env.spec.frame_skip):
             print(f"warning: {line}", file=sys.stderr, flush=True)
+        progress = Progress(options.quiet)
+        stack.callback(progress.close)
+        progress.wait("making the first state ..." if options.resume is None else RESUMING)
         for run in runs:
             begin(run)
-        progress = Progress(options.frames, runs[0].rows * runs[0].frames_per_row, options.quiet)
-        stack.callback(progress.close)
         for problem in runs[0].problems:
             progress.say(f"warning: {problem}", is_error=True)
         resume_step = None if options.resume is None else runs[0].agent_steps

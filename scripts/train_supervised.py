@@ -14,10 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 if __package__ in (None, ""):  # run as a file: make `scripts` and its neighbours importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if __name__ == "__main__":
+    from scripts import first_words
+
+    first_words.say(sys.argv[1:])
+
+import tyro
 
 from dqnlab import run_folder
 from dqnlab.metrics import MetricsWriter
@@ -61,6 +65,7 @@ def train(
     name: str, options: Options[Any], interrupts: Interrupts, line: LiveLine
 ) -> dict[str, Any] | None:
     """One run; its figures, or None where it was interrupted."""
+    line.wait("loading the data ...")
     run = Run(name, options)  # before the folder: a mistake in the data leaves none behind
     run_dir = options.resume or _folder(name, options)
     with run_folder.lock(run_dir):
@@ -77,6 +82,7 @@ def train(
             python = os.path.relpath(sys.executable)
             line.say(f"saved; go on with: {python} scripts/train_supervised.py --resume {run_dir}")
             return None
+        line.wait("measuring the best net on the test part ...")
         return finish(run, line)
 
 

@@ -149,7 +149,7 @@ class Run:
         """Share of the replay that is filled."""
         return min(1.0, self.rows / self.state.replay.ring.first.shape[0])
 
-    def metrics_row(self, speed: float) -> dict[str, Any]:
+    def metrics_row(self, speed: float | None) -> dict[str, Any]:
         """The row of metrics.jsonl for now; resets the sums behind it."""
         self.check_finite()
         totals = jax.device_get(self.state.totals)
@@ -163,7 +163,7 @@ class Run:
             "frames": self.rows * self.frames_per_row,
             "updates": int(self.state.train.step),
             "seconds": round(self.seconds, 2),
-            "frames_per_second": round(speed, 1),
+            "frames_per_second": None if speed is None else round(speed, 1),
             "episodes": self.driver.tracker.episodes,
             "episode_return_mean": self.driver.tracker.mean(),
             "episode_return_last20": self.driver.tracker.mean(20),

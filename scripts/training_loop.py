@@ -1,5 +1,6 @@
 """The loop of a training run, or of several in one program; what comes before and after it."""
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,12 +9,12 @@ import jax
 
 from agents import game_log, policy, registry, schedules, seeds
 from dqnlab import native, run_folder
-from dqnlab.metrics import MetricsWriter
+from dqnlab.metrics import PARTIAL, MetricsWriter
 from dqnlab.types import UserError
 from scripts import evaluate, memory, video
-from scripts.console import Progress
 from scripts.interrupts import Interrupts
 from scripts.training import Run
+from scripts.training_progress import COMPILING, EVALUATION_ENVS, Progress
 
 
 def train(
@@ -34,25 +35,75 @@ def train(
     total = -(-options.frames // run.frames_per_row)
     log_rows, save_rows = run.rows_of(options.log_every), run.rows_of(options.checkpoint_every)
     started, started_rows, base = time.monotonic(), run.rows, run.seconds
+
+    def log(is_partial: bool = False) -> None:
+        nonlocal started, started_rows, base
+        new_frames = (run.rows - started_rows) * run.frames_per_row
+        speed = new_frames / (run.seconds - base) if new_frames else None
+        started_rows, base, started = run.rows, run.seconds, time.monotonic()
+        rows = [each.metrics_row(speed) for each in runs]
+        for writer, row in zip(writers, rows, strict=True):
+            writer.write({**row, PARTIAL: True} if is_partial else row)
+        progress.update(_mean(rows), run.replay_fill, is_last=is_partial or run.rows >= total)
+
+    should_stop = _between_steps(run, interrupts, progress)
+    progress.expect(
+        options.frames,
+        _first_update(run) * run.frames_per_row,
+        run.spec,
+        options.eval_episodes,
+    )
     while run.rows < total and not interrupts.is_set():
         to_log, to_save = log_rows - run.rows % log_rows, save_rows - run.rows % save_rows
-        done = advance(min(to_log, to_save, total - run.rows), interrupts.is_set)
+        size = min(to_log, to_save, total - run.rows)
+        done = advance(size, should_stop(size))
         for each in runs:
             each.seconds = base + time.monotonic() - started
         if run.rows % log_rows == 0 and done:
-            speed = (run.rows - started_rows) * run.frames_per_row / (run.seconds - base)
-            started_rows, base, started = run.rows, run.seconds, time.monotonic()
-            rows = [each.metrics_row(speed) for each in runs]
-            for writer, row in zip(writers, rows, strict=True):
-                writer.write(row)
-            progress.update(_mean(rows), run.replay_fill)
+            log()
         if run.rows % save_rows == 0 and done:
             for each, writer in zip(runs, writers, strict=True):
                 each.save()
                 _write_histograms(each, writer)
     for each in runs:
         if each.rows != each.saved_rows:
-            each.save(is_due=each.rows >= total)
+            each.save(is_due=run.rows >= total)
+    if run.rows % log_rows:
+        log(is_partial=True)
+
+
+def _first_update(run: Run) -> int:
+    """Vector steps at the next gradient step; the run's last where none follows."""
+    total = -(-run.options.frames // run.frames_per_row)
+    return next(filter(run.runner.is_due, range(run.rows + 1, total + 1)), total)
+
+
+def _between_steps(
+    run: Run, interrupts: Interrupts, progress: Progress
+) -> Callable[[int], Callable[[], bool]]:
+    """Make (vector steps to take) -> what a driver asks before each: whether to stop.
+
+    It also shows the progress, and what is compiled: acting in the first step and learning in the
+    first update, or on the device the program of each number of steps.
+    """
+    first, sizes = {run.rows, _first_update(run) - 1}, set[int]()
+
+    def before(size: int) -> Callable[[], bool]:
+        at = itertools.count(run.rows)
+        is_new = run.spec.traceable and size not in sizes
+        sizes.add(size)
+
+        def should_stop() -> bool:
+            row = next(at)
+            if is_new or (row in first and not run.spec.traceable):
+                progress.wait(COMPILING)
+            else:
+                progress.step(row * run.frames_per_row)
+            return interrupts.is_set()
+
+        return should_stop
+
+    return before
 
 
 def _write_histograms(run: Run, writer: MetricsWriter) -> None:
@@ -98,7 +149,7 @@ def finish(run: Run, progress: Progress, writer: MetricsWriter) -> None:
         episodes=options.eval_episodes,
         epsilon=epsilon,
         seed=seed,
-        num_envs=8,
+        num_envs=EVALUATION_ENVS,
     )
     run_folder.write_json(run.dir / "eval.json", result)
     progress.say(evaluate.describe(result))

@@ -156,6 +156,19 @@ def test_histograms_leave_out_what_is_not_finite(tmp_path: Path) -> None:
     assert metrics.read(tmp_path / "metrics.jsonl") == []
 
 
+def test_a_partial_row_is_replaced_when_the_run_goes_on(tmp_path: Path) -> None:
+    """Also the one at the step of the checkpoint, which the row that was due later contains."""
+    with MetricsWriter(tmp_path) as writer:
+        writer.write({"agent_steps": 10, "loss": 1.0})
+        writer.write({"agent_steps": 15, "loss": 2.0, metrics.PARTIAL: True})
+    assert [row["agent_steps"] for row in metrics.read(tmp_path / "metrics.jsonl")] == [10, 15]
+    with MetricsWriter(tmp_path, resume_step=15) as writer:
+        writer.write({"agent_steps": 20, "loss": 3.0})
+    assert [row["agent_steps"] for row in metrics.read(tmp_path / "metrics.jsonl")] == [10, 20]
+    starts = [event.step for event in events(tmp_path) if event.HasField("session_log")]
+    assert starts == [15]  # TensorBoard hides what was written from there on
+
+
 def test_a_full_disk_is_an_error_and_leaves_no_half_row(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with MetricsWriter(tmp_path) as writer:
