@@ -72,9 +72,9 @@ def main(args: list[str] | None = None) -> int:
         plan = describe(runs, device)  # also the check that it fits
         if not options.quiet:
             print(plan, flush=True)
-        run_steps = options.frames // env.spec.frame_skip
-        for line in schedules.warnings(settings, run_steps, env.spec.frame_skip):
-            print(f"warning: {line}", file=sys.stderr, flush=True)
+            run_steps = options.frames // env.spec.frame_skip
+            for line in schedules.warnings(settings, run_steps, env.spec.frame_skip):
+                print(f"warning: {line}", file=sys.stderr, flush=True)
         progress = Progress(options.quiet)
         stack.callback(progress.close)
         progress.wait("making the first state ..." if options.resume is None else RESUMING)
