@@ -45,6 +45,7 @@ def evaluate(
     epsilon: float,
     seed: int,
     on_step: Callable[[TimeStep, np.ndarray, np.ndarray], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Episode]:
     """Play `episodes` games, N side by side.
 
@@ -54,6 +55,7 @@ def evaluate(
 
     Args:
       on_step: called with (TimeStep[N], action[N], q[N, A]) before each step, e.g. for a video.
+      on_progress: called after each step with the finished games and the frames of all games.
 
     Raises UserError for fewer episodes than one.
     """
@@ -93,15 +95,22 @@ def evaluate(
         score = np.where(first, 0.0, score + np.asarray(timestep.reward))
         length = np.where(first, 0, length + 1)
         step += 1
+        if on_progress is not None:
+            on_progress(sum(map(len, finished)), step * spec.num_envs * spec.frame_skip)
     return [episode for done in finished for episode in done]
 
 
 def summary(episodes: list[Episode], bootstrap_seed: int = 0) -> dict[str, Any]:
-    """Mean, median, std, min, max and a 95 % bootstrap interval of the mean (percentiles)."""
+    """Mean, median, std, min, max and a 95 % bootstrap interval of the mean (percentiles).
+
+    The interval is None for a single game, which says nothing about chance.
+    """
     scores = np.array([episode.score for episode in episodes])
-    rng = np.random.default_rng(bootstrap_seed)
-    means = rng.choice(scores, size=(10_000, len(scores))).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    interval = None
+    if len(scores) > 1:
+        rng = np.random.default_rng(bootstrap_seed)
+        means = rng.choice(scores, size=(10_000, len(scores))).mean(axis=1)
+        interval = np.quantile(means, [0.025, 0.975]).tolist()
     return {
         "episodes": len(scores),
         "mean": float(scores.mean()),
@@ -109,7 +118,7 @@ def summary(episodes: list[Episode], bootstrap_seed: int = 0) -> dict[str, Any]:
         "std": float(scores.std()),
         "min": float(scores.min()),
         "max": float(scores.max()),
-        "mean_ci95": [float(low), float(high)],
+        "mean_ci95": interval,
         "scores": scores.tolist(),
         "lengths": [episode.length for episode in episodes],
     }

@@ -68,6 +68,13 @@ def published(baseline: str, game: str) -> dict[int, float]:
     return {} if score is None else {round(COLUMNS[baseline][0] * 1e6): score}
 
 
+def visible(points: Mapping[int, float], end: float) -> dict[int, float]:
+    """Return the points up to `end`, and the next one if it is at most 2.5 times as far."""
+    later = [frames for frames in points if frames > end]
+    last = min(later) if later and min(later) <= 2.5 * end else end
+    return {frames: score for frames, score in points.items() if frames <= last}
+
+
 def how_measured(baseline: str) -> str:
     """The protocol of a published score, in words."""
     return _TRAINING if baseline in CURVES else COLUMNS[baseline][1]

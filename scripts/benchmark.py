@@ -9,6 +9,7 @@ python scripts/benchmark.py --against sb3 --peer-python /path/to/its/python
 
 import contextlib
 import dataclasses
+import json
 import os
 import platform
 import sys
@@ -23,8 +24,9 @@ import jax
 import psutil
 
 from dqnlab import run_folder
+from dqnlab.plurals import count
 from dqnlab.types import UserError
-from scripts import peers, startup
+from scripts import outputs, peers, startup
 from scripts.benchmark_options import Options, parse, plain_case, sweep_cases
 from scripts.benchmark_parts import Case, DoesNotFitError, prepared
 from scripts.benchmark_peers import compare
@@ -58,7 +60,7 @@ def profile(case: Case, seconds: float, folder: Path) -> None:
                 with jax.profiler.TraceAnnotation(name):
                     parts[name].run(calls[name])
     print(
-        f"trace of {calls['learn']} calls of the learner and {calls['loop']} of the loop\n"
+        f"trace of {count(calls['learn'], 'call')} of the learner and {calls['loop']} of the loop\n"
         "Perfetto: open https://ui.perfetto.dev and load "
         f"{folder}/plugins/profile/*/perfetto_trace.json.gz\n"
         f"TensorBoard: pip install tensorboard xprof; tensorboard --logdir {folder}; tab Profile"
@@ -110,7 +112,7 @@ def main(args: list[str] | None = None) -> int:
         if len(cases) > 1:
             print("\n" + (table_of_updates if suite == "agents" else table)(result["points"]))
     if options.json is not None:
-        run_folder.write_json(options.json, result)
+        outputs.write(options.json, json.dumps(result, indent=2).encode() + b"\n")
     if options.plot is not None and options.sweep is not None:
         draw(result["points"], options.sweep, options.plot)
     return 0

@@ -15,7 +15,7 @@ from agents.limits import check as check_settings
 from agents.settings import Settings
 from dqnlab.types import UserError
 from envs import names
-from scripts import peers
+from scripts import outputs, peers
 from scripts.benchmark_parts import Case
 
 SWEEPS: dict[str, tuple[str, ...]] = {
@@ -102,11 +102,6 @@ def parse(args: list[str], description: str | None = None) -> Options:
     for name in ("plot", "values"):
         if getattr(options, name) and options.sweep is None:
             raise UserError(f"--{name} belongs to a sweep: add --sweep {'|'.join(SWEEPS)}")
-    for path in (options.plot, options.json):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UserError(f"{path}: there is no folder {path.absolute().parent}")
-    if options.plot is not None and options.plot.suffix not in (".png", ".svg"):
-        raise UserError(f"--plot {options.plot}: .png or .svg")
     for words in options.against:
         if not 1 <= len(words) <= 2 or words[0] not in peers.PEERS:
             allowed = "|".join(peers.PEERS)
@@ -115,6 +110,9 @@ def parse(args: list[str], description: str | None = None) -> Options:
     if options.against and not is_plain:
         raise UserError("--against compares --agent dqn on an Atari game, which all peers have")
     check_settings(options.settings)
+    outputs.check({"--plot": options.plot, "--json": options.json}, {"--plot": (".png", ".svg")})
+    if options.profile is not None:
+        outputs.check_folder("--profile", options.profile)
     return options
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dqnlab.plurals import count
 from envs import names
 from scripts import peers
 from scripts.benchmark_options import Options, plain_case
@@ -38,7 +39,9 @@ def compare(options: Options) -> dict[str, Any]:
             changed = dataclasses.replace(settings, precision=precision)
             case = plain_case(dataclasses.replace(options, settings=changed))
             _, parts = stack.enter_context(prepared(case))
-            ours.append(as_contender(f"dqnlab {precision}, {changed.num_envs} games", parts))
+            ours.append(
+                as_contender(f"dqnlab {precision}, {count(changed.num_envs, 'game')}", parts)
+            )
         turns = peers.take_turns([*ours, *theirs], options.steps, options.rounds)
     threads = options.peer_threads or os.environ.get("OMP_NUM_THREADS")
     return {

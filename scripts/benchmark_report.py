@@ -1,12 +1,14 @@
 """What was measured, for a person: lines, a table, a figure."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from dqnlab.types import UserError
+from dqnlab.plurals import count
+from scripts import outputs
 from scripts.benchmark_options import AXES
 
 
@@ -18,7 +20,7 @@ def describe(point: Mapping[str, Any]) -> str:
         steps = summary["steps_per_update"]
         learning = f"batch {settings['batch_size']} per {steps:g} agent steps"
     lines = [
-        f"{point['label']}: {point['game']}, {settings['num_envs']} games, "
+        f"{point['label']}: {point['game']}, {count(settings['num_envs'], 'game')}, "
         f"{settings['precision']}, {learning}",
         f"{'':<10}{'median/s':>14}{'best/s':>14}{'CPU ms each':>14}",
     ]
@@ -118,10 +120,9 @@ def draw(points: Sequence[Mapping[str, Any]], sweep: str, path: Path) -> None:
     for axes in (speed, space):
         axes.grid(alpha=0.3)
         axes.legend()
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--plot {path}: {error}") from error
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:].lower(), dpi=120)
+    outputs.write(path, image.getvalue())
 
 
 def describe_comparison(result: Mapping[str, Any]) -> str:

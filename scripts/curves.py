@@ -131,7 +131,7 @@ def _curve(run: Run, x: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
 def _draw_published(axes: Axes, game: str, baselines: Sequence[str], color: int) -> None:
     end = axes.dataLim.x1
     for number, baseline in enumerate(baselines):
-        points = visible(published.published(baseline, game), end)
+        points = published.visible(published.published(baseline, game), end)
         if points:
             axes.plot(
                 list(points),
@@ -144,13 +144,6 @@ def _draw_published(axes: Axes, game: str, baselines: Sequence[str], color: int)
     for name, style in _LINES.items():
         if (score := scores.reference(game).get(name)) is not None:
             axes.axhline(score, ls=style, color="gray", lw=1, label=name)
-
-
-def visible(points: Mapping[int, float], end: float) -> dict[int, float]:
-    """The points up to `end`, and the next one where it does not dwarf the runs' own range."""
-    later = [frames for frames in points if frames > end]
-    last = min(later) if later and min(later) <= 2.5 * end else end
-    return {frames: score for frames, score in points.items() if frames <= last}
 
 
 def _dress(axes: Axes, each: Group, x: str, metric: str) -> None:

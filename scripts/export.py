@@ -13,9 +13,7 @@ if __package__ in (None, ""):  # run as a file: make `scripts` and `agents` impo
 
 import tyro
 
-from dqnlab import files
-from dqnlab.types import UserError
-from scripts import export_file, predictor, startup
+from scripts import export_file, extras, outputs, predictor, startup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Options:
     run_dir: Annotated[Path, tyro.conf.Positional]
     """Run folder of a training command."""
     out: Path
-    """The file to write; one that is there is replaced."""
+    """The file to write, .zip; one that is there is replaced."""
     checkpoint: str = "best"
     """best (highest training score at a checkpoint, once 20 games are finished), last, or the agent
     steps of a kept one."""
@@ -34,13 +32,12 @@ class Options:
 def main(args: list[str] | None = None) -> int:
     """Parse, load, write. Returns the exit code."""
     options = tyro.cli(Options, args=args, description=__doc__)
+    outputs.check({"--out": options.out}, {"--out": (".zip",)})
+    extras.need("export", "flatbuffers")
     startup.select_device("cpu")
     net = predictor.load(options.run_dir, options.checkpoint)
     content = export_file.pack(net)
-    try:
-        files.write_atomic(options.out, content)
-    except OSError as error:
-        raise UserError(f"--out {options.out} cannot be written: {error.strerror}") from error
+    outputs.write(options.out, content)
     shape = ", ".join(map(str, net.shape))
     print(
         f"{options.out}  {len(content) / 1e6:.1f} MB, {net.dtype}[B, {shape}] -> "

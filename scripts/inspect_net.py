@@ -4,6 +4,7 @@ python scripts/inspect_net.py runs/Pong-prioritized-s0-... --what filters,salien
 """
 
 import dataclasses
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,10 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
+from dqnlab.plurals import count
 from dqnlab.types import UserError
 from envs import names
-from scripts import startup
+from scripts import outputs, startup
 from scripts.pictures import (
     attention,
     attribution,
@@ -98,6 +100,9 @@ def main(args: list[str] | None = None) -> int:
     wanted, folder = chosen(options.what), options.out or options.run_dir / "inspect"
     if not 0 <= options.smooth < np.inf:
         raise UserError(f"--smooth is {options.smooth}; it must be at least 0")
+    if not options.run_dir.is_dir():  # before --out, whose default is in it
+        raise UserError(f"{options.run_dir} is no run folder")
+    outputs.check_folder("--out", folder)
     startup.select_device(options.device)
     subject = load.subject(options.run_dir, options.checkpoint, options.frames, options.seed)
     number = len(_first(subject))
@@ -105,13 +110,9 @@ def main(args: list[str] | None = None) -> int:
         raise UserError(f"--index is {options.index}; there are inputs 0 to {number - 1}")
     if options.unit:
         find_unit(subject, options.unit)  # a mistake is better found before the work
-    print(f"{subject.title}: {number} inputs", flush=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in wanted:
-            _write(name, subject, options, folder)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+    print(f"{subject.title}: {count(number, 'input')}", flush=True)
+    for name in wanted:
+        _write(name, subject, options, folder)
     return 0
 
 
@@ -125,7 +126,9 @@ def _write(name: str, subject: Subject, options: Options, folder: Path) -> None:
         print(f"{name}: none, {error}", flush=True)
         return
     path = folder / f"{name}.png"
-    figure.savefig(path, dpi=100)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=100)
+    outputs.write(path, image.getvalue())
     print(f"{name}: {path}", flush=True)
 
 

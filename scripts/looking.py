@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 import envs
 from agents import evaluation, runner, saliency
 from agents.policy import Policy
+from dqnlab.plurals import count
 from dqnlab.types import PyTree
 from envs.protocols import Protocol
 from scripts.pictures.overlay import overlay
@@ -92,7 +93,7 @@ def draw_values(game: Game, trained: Policy, discount: float) -> Figure:
     """The value of the best action over the game, beside the return that really followed."""
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
-    steps = np.arange(len(game.actions))
+    steps = np.arange(len(game.actions)) * trained.spec.frame_skip
     axes.plot(steps, game.q.max(axis=1), color="C0", lw=1, label="Q-value of the best action")
     axes.fill_between(
         steps,
@@ -112,9 +113,9 @@ def draw_values(game: Game, trained: Policy, discount: float) -> Figure:
             following = returns[step] = rewards[step] + discount * following
         label = f"return that followed ({'' if clip is None else 'clipped, '}discount {discount:g})"
         axes.plot(steps, returns, color="C1", lw=1, label=label)
-    axes.set_xlabel("agent step of the game")
+    axes.set_xlabel("frame of the game")
     axes.set_ylabel("value")
-    axes.set_xlim(0, len(steps))
+    axes.set_xlim(0, len(steps) * trained.spec.frame_skip)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
@@ -158,7 +159,8 @@ def has_images(trained: Policy) -> bool:
     return trained.spec.obs_dtype == "uint8" and len(trained.spec.obs_shape) in (2, 3)
 
 
-def describe(game: Game) -> str:
-    """What was watched, in words."""
-    what = "one whole game" if game.is_whole else f"the first {len(game.actions):,} steps of a game"
-    return f"{what}: {len(game.actions):,} agent steps, score {game.rewards.sum():g}"
+def describe(game: Game, trained: Policy) -> str:
+    """Say in words how much of a game was watched, and its score."""
+    what = "one whole game" if game.is_whole else "the beginning of a game"
+    frames = count(len(game.actions) * trained.spec.frame_skip, "frame")
+    return f"{what}: {frames}, score {game.rewards.sum():g}"

@@ -18,11 +18,12 @@ if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `en
 import tyro
 from matplotlib.figure import Figure
 
-from dqnlab import files
 from dqnlab.types import UserError
 from envs import published
-from scripts import curves, runs, startup, tables
+from scripts import curves, outputs, runs, startup, tables
 from scripts.runs import Group
+
+_PICTURE = (".png", ".svg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +51,10 @@ def check(options: Options) -> list[str]:
     """The baselines' own names; UserError for options that do not fit."""
     if not options.runs:
         raise UserError("no run folder is given; for example: runs/Pong-prioritized-s0-...")
-    for flag, path, allowed in (
-        ("--out", options.out, (".png", ".svg")),
-        ("--table", options.table, (".md", ".csv")),
-        ("--profiles", options.profiles, (".png", ".svg")),
-    ):
-        if path is not None and path.suffix not in allowed:
-            raise UserError(f"{flag} is {path}; it must end in {' or '.join(allowed)}")
-    if options.profiles == options.out:
-        raise UserError(f"--profiles and --out are both {options.out}; give each its own file")
+    outputs.check(
+        {"--profiles": options.profiles, "--out": options.out, "--table": options.table},
+        {"--profiles": _PICTURE, "--out": _PICTURE, "--table": (".md", ".csv")},
+    )
     is_score, allowed_metrics = options.metric in runs.RETURNS, " or ".join(runs.RETURNS)
     if options.baseline and (options.x != "frames" or not is_score):
         raise UserError(
@@ -70,19 +66,11 @@ def check(options: Options) -> list[str]:
     return list(dict.fromkeys(published.find_baseline(name) for name in options.baseline))
 
 
-def write(path: Path, data: bytes) -> None:
-    """Replace a file; UserError where it cannot be."""
-    try:
-        files.write_atomic(path, data)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-
-
 def write_figure(path: Path, figure: Figure) -> None:
     """Replace a picture, in the format that its name ends in."""
     image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:], dpi=120)
-    write(path, image.getvalue())
+    figure.savefig(image, format=path.suffix[1:].lower(), dpi=120)
+    outputs.write(path, image.getvalue())
 
 
 def note_absent(groups: Sequence[Group], baselines: Sequence[str]) -> None:
@@ -93,7 +81,7 @@ def note_absent(groups: Sequence[Group], baselines: Sequence[str]) -> None:
         )
         for baseline in baselines:
             points = published.published(baseline, game)
-            if not curves.visible(points, end):
+            if not published.visible(points, end):
                 first = f"begins at {min(points):,} frames" if points else "was not run"
                 print(f"note: {baseline} is not drawn on {game}, where it {first}", file=sys.stderr)
 
@@ -102,8 +90,7 @@ def main(args: list[str] | None = None) -> int:
     """Parse, read, draw, sum up. Returns the exit code."""
     options = tyro.cli(Options, args=args, description=__doc__)
     baselines, metric = check(options), options.metric
-    loaded = [runs.load(path, metric) for path in options.runs]
-    runs.check_comparable(loaded)
+    loaded = runs.load_all(options.runs, metric, options.x)
     groups = runs.group(loaded)
     note_absent(groups, baselines)
     for note in runs.unlike_games(groups):
@@ -118,14 +105,14 @@ def main(args: list[str] | None = None) -> int:
         write_figure(path, figure)
     text = tables.report(by_game, over_games, improvements, baselines, metric)
     print("\n".join([text, *(f"figure {path}" for path in figures)]))
-    if options.table is not None and options.table.suffix == ".csv":
-        write(options.table, tables.csv_text(by_game).encode())
+    if options.table is not None and options.table.suffix.lower() == ".csv":
+        outputs.write(options.table, tables.csv_text(by_game).encode())
         for name, rows in (("aggregates", over_games), ("improvements", improvements)):
             if rows:
                 beside = options.table.with_stem(f"{options.table.stem}-{name}")
-                write(beside, tables.csv_text(rows).encode())
+                outputs.write(beside, tables.csv_text(rows).encode())
     elif options.table is not None:
-        write(options.table, text.encode())
+        outputs.write(options.table, text.encode())
     return 0
 
 

@@ -24,10 +24,19 @@ from matplotlib.figure import Figure
 
 from agents import policy
 from agents.policy import Policy
-from dqnlab import files
+from dqnlab.plurals import count
 from dqnlab.types import UserError
 from envs import protocols, published
-from scripts import curves, looking, report_content, runs, startup, tables, video
+from scripts import (
+    curves,
+    looking,
+    outputs,
+    report_content,
+    runs,
+    startup,
+    tables,
+    video,
+)
 from scripts.runs import Group, Run
 
 _VIDEO_LIMIT = 50_000_000  # bytes; a longer one stays beside the report
@@ -40,7 +49,7 @@ class Options:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders that train_dqn.py wrote, also of runs still going on."""
     out: Path = Path("report.html")
-    """File to write."""
+    """File to write, .html."""
     baseline: tuple[str, ...] = ("dopamine:DQN", "dopamine:Rainbow")
     """Published scores to stand beside; see plot_runs.py."""
     metric: str = "episode_return_mean"
@@ -104,10 +113,11 @@ def look(run: Run, trained: Policy, options: Options) -> list[Embedded]:
     protocol, epsilon = protocols.of_run(run.protocol), trained.settings.evaluation_epsilon
     game = looking.play(trained, protocol, epsilon=epsilon, seed=options.seed)
     values = looking.draw_values(game, trained, trained.settings.discount)
-    pictures = [draw(values, f"Q-values along {looking.describe(game)}.")]
+    pictures = [draw(values, f"Q-values along {looking.describe(game, trained)}.")]
     if looking.has_images(trained):
         for step in looking.moments(game):
-            caption = f"Agent step {step:,}, where the best action stands out most in its quarter."
+            frame = step * trained.spec.frame_skip
+            caption = f"Frame {frame:,}, where the best action stands out most in its quarter."
             pictures.append(draw(looking.draw_moment(game, trained, step), caption, "png"))
     return pictures
 
@@ -120,12 +130,20 @@ def describe_run(run: Run, baselines: Sequence[str], options: Options) -> dict[s
     except UserError as error:
         trained = None
         notes.append(f"No pictures: {error}")
-    result = report_content.read_evaluation(run.path)
-    if result is None:
+    result = None
+    try:
+        result = report_content.read_evaluation(run.path)
+    except UserError as error:
+        notes.append(f"No evaluation: {error}")
+    if result is None and not (run.path / report_content.EVALUATION).exists():
         command = f"python scripts/evaluate.py {run.path} --json {run.path}/eval.json"
         notes.append(f"Not evaluated yet: {command}")
-    clip, note = find_video(run, trained, options)
-    pictures = look(run, trained, options) if trained is not None and options.pictures else []
+    clip, note, pictures = None, "", list[Embedded]()
+    try:
+        clip, note = find_video(run, trained, options)
+        pictures = look(run, trained, options) if trained is not None and options.pictures else []
+    except UserError as error:  # e.g. its game is not installed here
+        notes.append(f"No pictures: {error}")
     return {
         "title": f"{run.game}, {run.agent}, seed {run.seed}",
         "evaluation": report_content.evaluation_rows(run, result, baselines),
@@ -180,7 +198,7 @@ def page(loaded: Sequence[Run], groups: Sequence[Group], options: Options) -> st
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(Path(__file__).with_name("report.html").read_text("utf-8"))
     return template.render(
-        title=f"Report: {len(loaded)} run{'s' * (len(loaded) > 1)} on {label}",
+        title=f"Report: {count(len(loaded), 'run')} on {label}",
         written=time.strftime("%Y-%m-%d %H:%M"),
         cell=tables.cell,
         protocols=_protocols(loaded),
@@ -200,14 +218,13 @@ def main(args: list[str] | None = None) -> int:
     options = tyro.cli(Options, args=args, description=__doc__)
     if not options.runs:
         raise UserError("no run folder is given; for example: runs/Pong-prioritized-s0-...")
+    for name in options.baseline:
+        published.find_baseline(name)
+    outputs.check({"--out": options.out}, {"--out": (".html", ".htm")})
     startup.select_device(options.device)
-    loaded = [runs.load(path, options.metric) for path in options.runs]
-    runs.check_comparable(loaded)
+    loaded = runs.load_all(options.runs, options.metric)
     html = page(loaded, runs.group(loaded), options)
-    try:
-        files.write_atomic(options.out, html.encode())
-    except OSError as error:
-        raise UserError(f"{options.out} cannot be written: {error.strerror}") from error
+    outputs.write(options.out, html.encode())
     print(f"report {options.out}, {len(html) / 1e6:.1f} MB")
     return 0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from agents import presets, schedules
 from dqnlab import run_folder
+from dqnlab.plurals import count
 from dqnlab.types import UserError
 from envs import protocols, published, scores
 from scripts.options import Options
@@ -28,17 +29,19 @@ def evaluation_rows(
     """
     rows = []
     if result is not None:
-        low, high = result["mean_ci95"]
         protocol = protocols.of_run(result["protocol"])
+        spread = f"min {result['min']:,.1f}, max {result['max']:,.1f}"
+        if result["mean_ci95"] is not None and result["episodes"] > 1:
+            low, high = result["mean_ci95"]
+            spread = f"{low:,.2f} .. {high:,.2f} (95 %), {spread}"
         rows.append(
             {
                 "who": f"{run.agent}, this run",
                 "frames": result["frames"],
                 "score": result["mean"],
-                "interval or range": f"{low:,.2f} .. {high:,.2f} (95 %), "
-                f"min {result['min']:,.1f}, max {result['max']:,.1f}",
+                "interval or range": spread if result["episodes"] > 1 else "",
                 "human-normalised": _share(scores.human_normalized(run.game, result["mean"])),
-                "how": f"{result['episodes']} games, epsilon {result['epsilon']:g}"
+                "how": f"{count(result['episodes'], 'game')}, epsilon {result['epsilon']:g}"
                 + ("" if protocol is None else f", {protocol.name}"),
             }
         )

@@ -1,5 +1,6 @@
 """A queue of training runs as child processes, whose state is on the disk at every moment."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dqnlab import records, run_folder
+from dqnlab.plurals import count
 from dqnlab.types import UserError
+from scripts import report_content
 from scripts.interrupts import Interrupts
 
 STATE = "suite.json"
@@ -79,7 +82,7 @@ def is_done(suite: Suite, job: Job) -> bool:
 def work(suite: Suite, jobs: list[Job], slots: int, interrupts: Interrupts) -> None:
     """Run what is not done, `slots` at a time, until all is done or a signal asks to stop."""
     left = [job for job in jobs if not is_done(suite, job) and not _gave_up(suite, job)]
-    print(f"{len(jobs)} runs, {len(left)} to do, in {suite.folder}", flush=True)
+    print(f"{count(len(jobs), 'run')}, {len(left)} to do, in {suite.folder}", flush=True)
     running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
     passed_on = False
     while running or (left and not interrupts.is_set()):
@@ -179,10 +182,10 @@ def _last_words(job: Job) -> str:
 def describe(job: Job, state: State) -> dict[str, Any]:
     """A row of the summary."""
     result: dict[str, Any] = {}
-    if (job.folder / "eval.json").exists():
-        result = run_folder.read_json(job.folder / "eval.json")
+    with contextlib.suppress(UserError):  # a damaged one is no figure, and not the table's end
+        result = report_content.read_evaluation(job.folder) or {}
     begun = "begun" if job.folder.exists() else "not begun"
-    failed = f"failed {state.failures} times: {state.error}"
+    failed = f"failed {count(state.failures, 'time')}: {state.error}"
     return {
         "state": "done" if state.frames else failed if state.failures else begun,
         "frames": result.get("frames"),

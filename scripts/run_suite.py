@@ -22,8 +22,8 @@ from agents import presets, registry
 from dqnlab import run_folder
 from dqnlab.types import UserError
 from envs import published
+from scripts import outputs, runs, startup, tables
 from scripts import run_queue as queue
-from scripts import runs, startup, tables
 from scripts.interrupts import Interrupts
 from scripts.run_queue import Job
 
@@ -98,10 +98,12 @@ def summary(jobs: list[Job], states: dict[str, queue.State]) -> str:
     text = tables.markdown_rows(rows)
     loaded = []
     for job in jobs:
+        if not job.folder.exists():
+            continue  # not begun: the table above says so
         try:
             loaded.append(runs.load(job.folder, _METRIC))
-        except UserError:
-            continue  # not begun, or without a score yet: the table above says so
+        except UserError as error:
+            text += f"\nnot in the tables below: {error}\n"
     if loaded:
         groups = runs.group(loaded)
         text += "\n" + tables.report(
@@ -120,14 +122,14 @@ def main(args: list[str] | None = None) -> int:
     cut = args.index("--") if "--" in args else len(args)
     options = tyro.cli(Options, args=args[:cut], description=__doc__)
     jobs = check(options)
-    options.out.mkdir(parents=True, exist_ok=True)
+    outputs.check_folder("--out", options.out)
     with run_folder.lock(options.out):
         flags = ["--preset", options.preset, *_protocol(options, jobs), *args[cut + 1 :]]
         suite = queue.open_suite(options.out, flags, options.frames, options.attempts)
         interrupts = Interrupts()
         queue.work(suite, jobs, options.jobs, interrupts)
         text = summary(jobs, suite.states)
-        (options.out / "summary.md").write_text(text)
+        outputs.write(options.out / "summary.md", text.encode())
         print(f"\n{text}\nsummary {options.out / 'summary.md'}")
     if interrupts.is_set():
         return interrupts.exit_code

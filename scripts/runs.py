@@ -1,6 +1,7 @@
 """Runs as their folders tell them: read, checked to be comparable, grouped by game and agent."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,8 +39,33 @@ class Group(NamedTuple):
     runs: list[Run]
 
 
-def load(path: Path, metric: str) -> Run:
-    """Read a run folder. UserError where it is none, or has no value of the metric yet."""
+def load_all(paths: Sequence[Path], metric: str, x: str = "frames") -> list[Run]:
+    """Read run folders, to be compared. One that cannot be used is named on stderr and left out.
+
+    Raises UserError where none can be used, or their protocols differ.
+    """
+    loaded, problems = [], list[str]()
+    for path in paths:
+        try:
+            loaded.append(load(path, metric, x))
+        except UserError as error:
+            problems.append(str(error))
+    if not loaded:
+        alone = len(problems) == 1
+        raise UserError(
+            problems[0] if alone else f"none of {len(problems)} can be used; first: {problems[0]}"
+        )
+    kept, doubles = without_doubles(loaded)
+    for problem in (*problems, *doubles):
+        print(f"note: left out: {problem}", file=sys.stderr, flush=True)
+    check_comparable(kept)
+    return kept
+
+
+def load(path: Path, metric: str, x: str = "frames") -> Run:
+    """Read a run folder. UserError where it is none, or has no row with the metric and `x` yet."""
+    if not path.is_dir():
+        raise UserError(f"{path} is {'no run folder' if path.exists() else 'not there'}")
     config = policy.read_config(path)
     registry.check_name(config["agent"])
     spec = records.load(EnvSpec, config["spec"], str(path / run_folder.CONFIG))
@@ -47,16 +73,17 @@ def load(path: Path, metric: str) -> Run:
     numeric = {k for row in rows for k, v in row.items() if isinstance(v, int | float)}
     if rows and metric not in {k for row in rows for k in row}:
         raise published.unknown(f"{path}: metric", metric, numeric)
-    needed = (metric, "frames")
+    needed = {metric, "frames", x}
     rows = [row for row in rows if all(isinstance(row.get(k), int | float) for k in needed)]
     if not rows:
-        raise UserError(f"{path} has no value of {metric} yet")
+        other = "" if x == "frames" else f" with {x}"
+        raise UserError(f"{path} has no value of {metric}{other} yet")
     seed = config["options"].get("seed")
     return Run(path, spec.game, config["agent"], config["settings"], spec.protocol, seed, rows)
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
-    """Raise UserError for runs under different protocols, or one run given twice.
+    """Raise UserError for runs under different protocols.
 
     All Atari games must have one protocol, as their scores go into one aggregate; of other games
     each must have its own.
@@ -75,14 +102,25 @@ def check_comparable(runs: Sequence[Run]) -> None:
                 f"{other.path} and {run.path} have different protocols and cannot be compared: "
                 + ", ".join(differences)
             )
-    seen: dict[str, Run] = {}
+
+
+def without_doubles(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Return the runs without those that repeat another, and a sentence for each of those.
+
+    Two runs of a game with the same settings and seed are one: the longer is kept.
+    """
+    kept: dict[str, Run] = {}
+    problems = []
     for run in runs:
-        same = seen.setdefault(json.dumps([run.game, _recipe(run), run.seed]), run)
+        same = kept.setdefault(key := json.dumps([run.game, _recipe(run), run.seed]), run)
         if same is not run:
-            raise UserError(
-                f"{same.path} and {run.path} are the same run: {run.agent} on {run.game} with the "
-                f"same settings and seed {run.seed}; give one of them"
+            short, long = sorted((run, same), key=lambda each: each.rows[-1]["frames"])
+            kept[key] = long
+            problems.append(
+                f"{short.path} is the same run as {long.path}: {run.agent} on {run.game} with the "
+                f"same settings and seed {run.seed}"
             )
+    return list(kept.values()), problems
 
 
 def group(runs: Sequence[Run]) -> list[Group]:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `envs` importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -26,8 +26,9 @@ import psutil
 import tyro
 
 from dqnlab import metrics
+from dqnlab.plurals import count
 from dqnlab.types import UserError
-from scripts import startup
+from scripts import outputs, startup
 
 _TRAIN = Path(__file__).with_name("train_dqn.py")
 # A replay that is soon full, resets and checkpoints often: what leaks, leaks often.
@@ -82,7 +83,10 @@ def judge(samples: Sequence[Sample]) -> dict[str, float]:
     """
     watched = samples[len(samples) // 3 :]
     if len(watched) < _SAMPLES_NEEDED:
-        raise UserError(f"{len(watched)} samples are too few to judge; train longer")
+        raise UserError(
+            f"{count(len(watched), 'sample')} after warming up, {_SAMPLES_NEEDED} are needed to "
+            "judge; train longer"
+        )
     halves = watched[: len(watched) // 2], watched[len(watched) // 2 :]
 
     def grown(name: str) -> float:
@@ -125,6 +129,10 @@ def main(args: list[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else args
     cut = args.index("--") if "--" in args else len(args)
     options = tyro.cli(Options, args=args[:cut], description=__doc__)
+    for name in ("minutes", "every"):
+        if not 0 < getattr(options, name) < float("inf"):
+            raise UserError(f"--{name} is {getattr(options, name)}; it must be above 0")
+    outputs.check({"--out": options.out})
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         command = [sys.executable, str(_TRAIN), *_SOAK, *args[cut + 1 :], "--quiet"]
@@ -148,8 +156,9 @@ def main(args: list[str] | None = None) -> int:
     print(f"{'frames':<18} {trained}")
     print(f"{'SIGTERM':<18} saved and left after {ending:.1f} s with exit code {code}")
     if options.out is not None:
-        content = {"verdict": verdict, "samples": samples, "frames": trained}
-        options.out.write_text(json.dumps({**content, "sigterm_s": ending, "exit_code": code}))
+        content: dict[str, Any] = {"verdict": verdict, "samples": samples, "frames": trained}
+        content |= {"sigterm_s": ending, "exit_code": code}
+        outputs.write(options.out, json.dumps(content).encode())
     return 0 if is_flat(verdict) and code == 128 + signal.SIGTERM else 1
 
 

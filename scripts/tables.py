@@ -26,32 +26,54 @@ _AGGREGATES = {
 def score_rows(
     groups: Sequence[Group], baselines: Sequence[str], metric: str
 ) -> list[dict[str, Any]]:
-    """A row per group at the frames that all its seeds have, and at published ones before."""
+    """Rows of each game in the order of their frames: of its groups, and of published scores.
+
+    A group has a row at the frames that all its seeds have, and at published ones before. A
+    baseline has one at every published point that the figure shows.
+    """
+    is_return = metric in runs.RETURNS
     rows = []
-    for each in groups:
-        points = {baseline: published.published(baseline, each.game) for baseline in baselines}
-        for frames in runs.common_frames(each.runs, set().union(*points.values())):
-            values = [runs.score_at(run, metric, frames) for run in each.runs]
-            known = [value for value in values if value is not None]
-            if len(known) < len(values):
-                continue
-            score, is_return = float(np.mean(known)), metric in runs.RETURNS
-            reference = scores.reference(each.game) if is_return else {}
-            rows.append(
-                {
-                    "game": each.game,
-                    "agent": each.label,
-                    "protocol": each.protocol["name"],
-                    "runs": len(known),
-                    "frames": frames,
-                    "score": score,
-                    "std": float(np.std(known, ddof=1)) if len(known) > 1 else None,
-                    "hns": scores.human_normalized(each.game, score) if is_return else None,
-                    **{name: reference.get(name) for name in ("random", "human")},
-                    **{baseline: points[baseline].get(frames) for baseline in baselines},
-                }
-            )
+    for game in dict.fromkeys(each.game for each in groups):
+        here = [each for each in groups if each.game == game]
+        points = {b: published.published(b, game) if is_return else {} for b in baselines}
+        known = set[int]().union(*points.values())
+        of_game = [row for each in here for row in _group_rows(each, known, metric)]
+        end = max(run.rows[-1]["frames"] for each in here for run in each.runs)
+        for baseline in baselines:
+            for frames, score in published.visible(points[baseline], end).items():
+                of_game.append(_score_row(game, baseline, "published", frames, [score], True))
+                of_game[-1]["runs"] = None  # how many is told where they were published
+        rows += sorted(of_game, key=lambda row: row["frames"])
     return rows
+
+
+def _group_rows(each: Group, published_frames: set[int], metric: str) -> list[dict[str, Any]]:
+    is_return, protocol = metric in runs.RETURNS, each.protocol["name"]
+    rows = []
+    for frames in runs.common_frames(each.runs, published_frames):
+        values = [runs.score_at(run, metric, frames) for run in each.runs]
+        known = [value for value in values if value is not None]
+        if len(known) == len(values):
+            rows.append(_score_row(each.game, each.label, protocol, frames, known, is_return))
+    return rows
+
+
+def _score_row(
+    game: str, agent: str, protocol: str, frames: int, values: Sequence[float], is_return: bool
+) -> dict[str, Any]:
+    score = float(np.mean(values))
+    reference = scores.reference(game) if is_return else {}
+    return {
+        "game": game,
+        "agent": agent,
+        "protocol": protocol,
+        "runs": len(values),
+        "frames": frames,
+        "score": score,
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "hns": scores.human_normalized(game, score) if is_return else None,
+        **{name: reference.get(name) for name in ("random", "human")},
+    }
 
 
 def aggregate_rows(

@@ -1,6 +1,7 @@
 """A game seen as a person sees it: full resolution, in colour, as an MP4 file."""
 
 import contextlib
+import os
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import numpy as np
 import envs
 from agents.evaluation import Episode, evaluate
 from agents.policy import Policy
-from dqnlab.types import TimeStep
+from dqnlab.types import TimeStep, UserError
 from envs.protocols import Protocol
 
 _HEIGHT = 420  # pixels of a film, about: an Atari screen twice as large
@@ -25,8 +26,34 @@ def record(
     """Let the agent play one game and write what it looks like to `path`.
 
     One picture per agent step, at the game's own speed; memory stays constant however long the
-    game is. UserError, before anything is played, for a game that has no pictures.
+    game is. UserError, before anything is played, for a game that has no pictures, and where the
+    disk refuses; the file is there whole or not at all.
     """
+    part = path.with_name(f".{path.name}.tmp.mp4")
+    try:
+        episode = _record(policy, protocol, part, epsilon=epsilon, seed=seed)
+        _check_whole(part)
+        os.replace(part, path)
+    except OSError as error:  # of the disk, or of the process that encodes
+        reason = error.strerror or " ".join(str(error).split()[:20])
+        raise UserError(f"the video {path} cannot be written: {reason}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return episode
+
+
+def _check_whole(path: Path) -> None:
+    # The process that encodes may fail at its last bytes, and nothing says so.
+    try:
+        with _forking():
+            imageio_ffmpeg.count_frames_and_secs(str(path))
+    except RuntimeError as error:
+        raise OSError("its last bytes are missing; is the disk full?") from error
+
+
+def _record(
+    policy: Policy, protocol: Protocol | str | None, path: Path, *, epsilon: float, seed: int
+) -> Episode:
     env = envs.make(policy.spec.game, 1, protocol, training=False, with_screen=True)
     screen = env.screen
     assert screen is not None

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import pairwise_distances
 
+from dqnlab.plurals import count
 from scripts.pictures.subject import Absent, Subject, picture, where
 
 QUERIES, NEAREST = 4, 3
@@ -29,7 +30,7 @@ def draw(subject: Subject) -> Figure:
             distances = np.where(is_other, distances, np.inf)
             for other in np.argsort(distances, kind="stable")[:NEAREST]:
                 if not np.isfinite(distances[other]):
-                    raise Absent(f"{len(images)} inputs are too few (--frames)")
+                    raise Absent(f"{count(len(images), 'input')}: too few (--frames)")
                 text = f"{name} {distances[other]:.3g}\n{where(subject, other)}"
                 found.append((other, text))
         for each, (index, text) in zip(axes, found, strict=True):

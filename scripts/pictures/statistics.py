@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dqnlab.looking import layers, units
+from dqnlab.plurals import count
 from dqnlab.types import Array
 from scripts.pictures.subject import Absent, Subject, as_input
 
@@ -19,7 +20,7 @@ def draw(subject: Subject) -> Figure:
     grid = figure.subplots(2, len(stats), squeeze=False)
     for (name, each), (top, bottom) in zip(stats.items(), grid.T, strict=True):
         top.hist(100 * each.on, bins=np.linspace(0, 100, 21), color="C0")
-        top.set_title(f"{name.split('/')[-1]}: {len(each.on)} units", fontsize=10)
+        top.set_title(f"{name.split('/')[-1]}: {count(len(each.on), 'unit')}", fontsize=10)
         top.set_xlabel(f"% of inputs above 0\n({each.dead:.0%} of the units never)")
         top.set_ylabel("units")
         order = np.argsort(-each.std, kind="stable")[:MOST]

@@ -106,9 +106,9 @@ def test_published_points_stand_at_their_frames_and_lines_at_random_and_human(tm
 
 def test_far_points_do_not_squeeze_the_curve():
     points = dict.fromkeys((1, 5, 10, 200), 0.0)
-    assert list(curves.visible(points, 12)) == [1, 5, 10]
-    assert list(curves.visible(points, 4)) == [1, 5]
-    assert not curves.visible(points, 0.1)
+    assert list(published.visible(points, 12)) == [1, 5, 10]
+    assert list(published.visible(points, 4)) == [1, 5]
+    assert not published.visible(points, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -216,12 +216,11 @@ def test_the_command_writes_a_picture_and_tables(
     assert "</svg>" in (tmp_path / "a.svg").read_text()
     with open(tmp_path / "t.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["game"] == "Pong"]
-    assert [int(row["frames"]) for row in rows] == [1_000_000, 5_000_000, 6_000_000]
-    assert [float(row["score"]) for row in rows] == [-18, -10, -8]
-    assert [float(row["std"]) for row in rows] == [1, 5, 6]
-    assert float(rows[0]["dopamine:DQN"]) == scores.dopamine_curve("Pong")[1_000_000]
-    assert rows[2]["dopamine:DQN"] == ""  # nothing was published at 6 million frames
-    assert float(rows[0]["hns"]) == pytest.approx((-18 + 20.7) / (14.6 + 20.7))
+    ours = [row for row in rows if row["agent"] == "dqn"]
+    assert [int(row["frames"]) for row in ours] == [1_000_000, 5_000_000, 6_000_000]
+    assert [float(row["score"]) for row in ours] == [-18, -10, -8]
+    assert [float(row["std"]) for row in ours] == [1, 5, 6]
+    assert float(ours[0]["hns"]) == pytest.approx((-18 + 20.7) / (14.6 + 20.7))
     with open(tmp_path / "t-aggregates.csv", newline="") as file:
         over = list(csv.DictReader(file))
     assert {row["games"] for row in over} == {"these 2"}
@@ -335,10 +334,77 @@ def test_mixed_protocols_are_refused_naming_runs_and_difference(tmp_path: Path):
         plot_runs.main([str(here), str(there)])
 
 
-def test_a_run_given_twice_is_refused(tmp_path: Path):
-    make_run(tmp_path / "0")
-    with pytest.raises(UserError, match="the same run"):
-        plot_runs.main([str(tmp_path / "0"), str(tmp_path / "0")])
+def test_of_a_run_that_is_there_twice_the_longer_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    short, long = make_run(tmp_path / "short", last=2), make_run(tmp_path / "long", last=4)
+    (kept,) = runs.load_all([short, long, short], METRIC)
+    assert kept.path == long
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"note: left out: {short} is the same run as {long}: dqn on Pong")
+    assert len(said) == 2
+
+
+def test_every_published_point_of_the_figure_is_in_the_table(tmp_path: Path):
+    baselines = ["dopamine:Rainbow", "btr_10M"]
+    for last in (1, 6):
+        path = make_run(tmp_path / str(last), last=last)
+        (axes,) = draw(path, baselines=tuple(baselines)).axes
+        shown = {
+            (label.partition(":")[0] if label[0] == "b" else "dopamine:Rainbow", x, y)
+            for label, line in lines(axes).items()
+            if "published" in label
+            for x, y in line.get_xydata()
+        }
+        rows = tables.score_rows(runs.group([runs.load(path, METRIC)]), baselines, METRIC)
+        found = {(r["agent"], r["frames"], r["score"]) for r in rows if r["agent"] in baselines}
+        assert shown == found
+        assert found
+    assert [row["frames"] for row in rows] == sorted(row["frames"] for row in rows)
+
+
+def test_what_is_no_usable_run_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """As `plot_runs.py runs/suite/*` gives: runs, logs, the suite's own files, what just began."""
+    good = make_run(tmp_path / "Pong-s0")
+    log = tmp_path / "Pong-s0.log"
+    log.write_text("compiling ...")
+    torn = make_run(tmp_path / "torn", seed=1)
+    (torn / "config.json").write_text("{")
+    other = make_run(tmp_path / "other", seed=2)
+    (other / "metrics.jsonl").write_text("\0\0\n[]\n")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    new, absent = make_run(tmp_path / "new", seed=3, last=0), tmp_path / "absent"
+    bad = [log, torn, other, empty, new, absent]
+    out = tmp_path / "a.png"
+    assert plot_runs.main([*map(str, (*bad, good)), "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert "| Pong | dqn | machado2018 | 1 |" in shown.out
+    notes = shown.err.splitlines()
+    assert len(notes) == len(bad)
+    assert all(
+        note.startswith("note: left out: ") and str(path) in note
+        for note, path in zip(notes, bad, strict=True)
+    )
+    assert out.exists()
+    out.unlink()
+    with pytest.raises(UserError) as error:
+        plot_runs.main([*map(str, bad), "--out", str(out)])
+    assert str(error.value).startswith(f"none of 6 can be used; first: {log} is no run folder")
+    assert not out.exists()
+
+
+def test_a_run_without_what_the_curves_are_over_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    good, other = make_run(tmp_path / "0"), make_run(tmp_path / "1", seed=1)
+    rows = (other / "metrics.jsonl").read_text().replace('"seconds"', '"hours"')
+    (other / "metrics.jsonl").write_text(rows)
+    arguments = [str(good), str(other), "--x", "seconds", "--out", str(tmp_path / "a.png")]
+    assert plot_runs.main(arguments) == 0
+    assert f"{other} has no value of {METRIC} with seconds yet" in capsys.readouterr().err
 
 
 def test_a_run_still_going_on_is_drawn_without_its_torn_row(tmp_path: Path):
@@ -368,9 +434,10 @@ def test_a_run_still_going_on_is_drawn_without_its_torn_row(tmp_path: Path):
     ],
 )
 def test_mistakes_are_named_with_what_is_allowed(
-    tmp_path: Path, arguments: list[str], message: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ):
     run = make_run(tmp_path / "0")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
         plot_runs.main([str(run), *arguments])
     assert message in str(error.value)
