@@ -82,6 +82,11 @@ def main(args: list[str] | None = None) -> int:
             begin(run)
         for problem in runs[0].problems:
             progress.say(f"warning: {problem}", is_error=True)
+        if all(is_over(run) for run in runs):
+            for run in runs:
+                frames = run.rows * run.frames_per_row
+                progress.say(f"{run.dir} is finished after {frames:,} frames; add --frames")
+            return 0
         resume_step = None if options.resume is None else runs[0].agent_steps
         writers = [open_writer(run, resume_step, stack) for run in runs]
         train(runs, interrupts, progress, writers)
@@ -124,6 +129,17 @@ def begin(run: Run) -> None:
         del kept[name]
     policy.write_config(run.dir, run.options.agent, run.options.settings, run.spec, kept)
     run.start()
+
+
+def is_over(run: Run) -> bool:
+    """Whether a resumed run has nothing left to do: no frames to see, and no games to evaluate."""
+    frames = run.rows * run.frames_per_row
+    if run.options.resume is None or frames < run.options.frames:
+        return False
+    path = run.dir / "eval.json"
+    if not run.options.eval_episodes:
+        return True
+    return path.exists() and run_folder.read_json(path).get("frames") == frames
 
 
 def open_writer(run: Run, resume_step: int | None, stack: contextlib.ExitStack) -> MetricsWriter:

@@ -188,7 +188,7 @@ def test_killed_at_any_moment_it_leaves_the_old_report_or_the_new_one(pong, tmp_
         ([], "no run folder is given"),
         (["/nowhere"], "/nowhere"),
         (["RUN", "--baseline", "dopamine:DQM"], "did you mean dopamine:DQN"),
-        (["RUN", "--out", "/nowhere/report.html", "--no-pictures"], "/nowhere/report.html"),
+        (["RUN", "--out", "/dev/null/report.html", "--no-pictures"], "/dev/null/report.html"),
     ],
 )
 def test_a_mistake_is_named(pong, args, says):

@@ -1,5 +1,6 @@
 """A run that is killed and resumed equals one that was not, bit for bit."""
 
+import dataclasses
 import json
 import os
 import random
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 
 import envs
+from agents import schedules
 from dqnlab.weights import load_weights
 from scripts.options import parse
-from scripts.training import Run
+from scripts.training import GAMES_FOR_BEST, Run
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMINGS = {"seconds", "frames_per_second"}
@@ -128,10 +130,13 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(uninterrupt
 
 def test_an_interrupt_does_not_compete_for_the_best_weights(tmp_path, monkeypatch):
     options = parse(["--game", "catch", "--num-envs", "2", "--hidden", "4"], None)
+    settings = schedules.in_steps(options.settings, options.frames)
+    options = dataclasses.replace(options, settings=settings)
     run = Run(options, envs.make("catch", 2), tmp_path)
+    run.driver.tracker.episodes = GAMES_FOR_BEST
     best = tmp_path / "weights/best.safetensors"
     run.start()
-    assert not best.exists()
+    assert load_weights(best)[1]["agent_steps"] == "0"  # better than none
     # Rows, the training score, whether the checkpoint is due; the rows whose weights are the best.
     for rows, score, is_due, expected in (
         (1, 5.0, False, 1),  # better than none, but the next one replaces it

@@ -89,7 +89,7 @@ def test_a_run_that_fails_is_reported_and_not_tried_for_ever(tmp_path):
             timeout=200,
         )
         assert done.returncode == 1, done.stdout
-        assert f"1 runs, {to_do} to do" in done.stdout
+        assert f"1 run, {to_do} to do" in done.stdout
         assert done.stdout.count("failed with exit code 2") == 2 * to_do
         assert "not finite at update" in done.stdout
     log = (out / "catch-dqn-s0.log").read_text()

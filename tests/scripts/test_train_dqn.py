@@ -59,6 +59,15 @@ def test_a_run_too_short_to_finish_20_games_has_its_last_weights_as_the_best(tmp
     assert best.read_bytes() == last.with_suffix(".safetensors").read_bytes()
 
 
+def test_a_finished_run_says_so_and_does_not_play_again(short_run):
+    evaluation, metrics = short_run / "eval.json", short_run / "metrics.jsonl"
+    before = evaluation.stat().st_mtime_ns, metrics.read_bytes()
+    done = run("--resume", str(short_run))
+    assert done.returncode == 0, done.stderr
+    assert f"{short_run} is finished after 1,200 frames; add --frames" in done.stdout
+    assert (evaluation.stat().st_mtime_ns, metrics.read_bytes()) == before
+
+
 def test_a_longer_frames_goes_on_with_a_finished_run(short_run):
     done = run("--resume", str(short_run), "--frames", "1600", "--eval-episodes", "0", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
