@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dqnlab import files
+from dqnlab import files, run_folder
 from dqnlab.types import UserError
 
 _TRIAL = bytes(1 << 16)  # written and taken away again: a full disk takes names, but no bytes
@@ -47,6 +47,20 @@ def check_folder(flag: str, folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{flag} is {folder}: a file is there; name a folder")
         _try(folder)
+
+
+def check_free(flag: str, folder: Path) -> None:
+    """Show that a folder can be made, or is empty and can be written; make nothing that stays.
+
+    Raises UserError as `check` does, also for a folder that holds something.
+    """
+    with _refusing(flag, folder):
+        if folder.is_dir() and set(os.listdir(folder)) - {run_folder.LOCK}:
+            raise UserError(f"{flag} is {folder}: not empty; name another folder, or --resume it")
+        nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        if not nearest.is_dir():
+            raise UserError(f"{flag} is {folder}: {nearest} is a file, no folder")
+        _try(nearest)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -25,8 +25,9 @@ import tyro
 
 from dqnlab import run_folder
 from dqnlab.metrics import MetricsWriter
+from dqnlab.plurals import count
 from dqnlab.types import UserError
-from scripts import flags, startup
+from scripts import flags, outputs, startup
 from scripts.console import LiveLine
 from scripts.interrupts import Interrupts
 from scripts.supervised import STEP, Run, finish, learn, spread
@@ -50,6 +51,8 @@ def main(args: list[str] | None = None) -> int:
     device = startup.select_device(options.device)
     interrupts = Interrupts()
     line = LiveLine(options.quiet)
+    if options.run_dir is not None:
+        outputs.check_free("--run-dir", options.run_dir)
     line.say(f"{name}: {table.find(name).about}; {device}")
     try:
         if options.seeds == 1:
@@ -75,6 +78,10 @@ def train(
             run.resume(run_dir)
         for problem in run.problems:
             line.say(f"warning: {problem}", is_error=True)
+        if options.resume is not None and (figures := finished_figures(run)) is not None:
+            epochs = count(len(run.progress.history), "epoch")
+            line.say(f"{run_dir} is finished: {epochs}, see result.json. Add --epochs to go on")
+            return figures
         complete = None if options.resume is None else len(run.progress.history)
         with MetricsWriter(run_dir, resume_step=complete, step=STEP) as writer:
             learn(run, interrupts, line, writer)
@@ -84,6 +91,20 @@ def train(
             return None
         line.wait("measuring the best net on the test part ...")
         return finish(run, line)
+
+
+def finished_figures(run: Run) -> dict[str, Any] | None:
+    """Return the figures of a resumed run that has no epoch left and was measured; else None."""
+    epochs = len(run.progress.history)
+    patience = run.config.patience if run.splits.validation is not None else None
+    is_over = patience is not None and epochs - run.progress.best_epoch >= patience
+    if not (is_over or epochs >= run.config.epochs) or not (run.dir / "result.json").exists():
+        return None
+    result = run_folder.read_json(run.dir / "result.json")
+    if not isinstance(result, dict) or result.get("epochs") != epochs:
+        return None
+    figures: dict[str, Any] | None = result.get("figures")
+    return figures
 
 
 def train_seeds(name: str, options: Options[Any], interrupts: Interrupts, line: LiveLine) -> None:
@@ -102,7 +123,9 @@ def train_seeds(name: str, options: Options[Any], interrupts: Interrupts, line: 
     content = {"task": name, "seeds": list(seeds), "figures": summary}
     run_folder.write_json(folder / "result.json", content)
     for key, each in summary.items():
-        line.say(f"{key:24} {each['mean']:.4g} ± {each['std']:.2g} over {len(figures)} seeds")
+        line.say(
+            f"{key:24} {each['mean']:.4g} ± {each['std']:.2g} over {count(len(figures), 'seed')}"
+        )
     line.say(f"run folder {folder}")
 
 

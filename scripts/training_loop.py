@@ -10,6 +10,7 @@ import jax
 from agents import game_log, policy, registry, schedules, seeds
 from dqnlab import native, run_folder
 from dqnlab.metrics import PARTIAL, MetricsWriter
+from dqnlab.plurals import count
 from dqnlab.types import UserError
 from scripts import evaluate, memory, video
 from scripts.interrupts import Interrupts
@@ -142,7 +143,7 @@ def finish(run: Run, progress: Progress, writer: MetricsWriter) -> None:
     trained = policy.load(run.dir, "last")
     epsilon = options.settings.evaluation_epsilon
     seed = game_log.env_seed(options.seed, game_log.EVALUATION, 0)
-    progress.say(f"evaluating: {options.eval_episodes} games")
+    progress.say(f"evaluating: {count(options.eval_episodes, 'game')}")
     result = evaluate.score(
         trained,
         protocol=options.protocol,
@@ -150,6 +151,7 @@ def finish(run: Run, progress: Progress, writer: MetricsWriter) -> None:
         epsilon=epsilon,
         seed=seed,
         num_envs=EVALUATION_ENVS,
+        on_progress=evaluate.show_progress(progress, options.eval_episodes),
     )
     run_folder.write_json(run.dir / "eval.json", result)
     progress.say(evaluate.describe(result))

@@ -133,3 +133,14 @@ def test_two_outputs_are_two_files_and_a_link_stays_a_link(tmp_path: Path):
     assert file.read_bytes() == b"{}"
     with pytest.raises(UserError, match="/dev/null: that is no regular file"):
         outputs.check({"--json": Path("/dev/null")})
+
+
+def test_a_run_folder_is_refused_before_the_data_are_loaded_and_not_made(tmp_path: Path):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "config.json").write_text("{}")
+    for name in ("file", "file/run", "full"):
+        with pytest.raises(UserError, match=f"^--run-dir is {tmp_path / name}"):
+            outputs.check_free("--run-dir", tmp_path / name)
+    outputs.check_free("--run-dir", tmp_path / "a" / "b")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "full"]

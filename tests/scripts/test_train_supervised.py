@@ -257,3 +257,14 @@ def test_files_in_mnists_format_train_and_a_class_without_examples_is_named(tmp_
     with pytest.raises(SystemExit):
         run(*args, "--run-dir", str(tmp_path / "other"))
     assert "have no example of class 1" in capsys.readouterr().err
+
+
+def test_a_finished_run_says_so_and_is_not_measured_again(tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    args = ["digits-mlp", "--epochs", "1", "--hidden", "8", "--run-dir", str(run_dir)]
+    assert train_supervised.main(args) == 0
+    before = (run_dir / "result.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert train_supervised.main(["--resume", str(run_dir)]) == 0
+    assert f"{run_dir} is finished: 1 epoch, see result.json" in capsys.readouterr().out
+    assert (run_dir / "result.json").stat().st_mtime_ns == before
