@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
-# The CUDA build of jax where an NVIDIA GPU is there, the CPU build otherwise.
-CUDA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo ,cuda)
+# The CUDA build of jax where an NVIDIA GPU is there, the CPU build otherwise. A GPU that comes later
+# has a stamp of its own: the next `make` installs again.
+CUDA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo cuda)
+STAMP := $(VENV)/.installed$(CUDA:%=-%)
 ARGS ?=
 
 .PHONY: train test test-slow lint setup clean
@@ -29,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev$(CUDA)]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev$(CUDA:%=,%)]' -c constraints.txt
 	@touch $(STAMP)
 
 clean:

@@ -9,7 +9,8 @@ import numpy as np
 
 from agents.agent import Agent
 from agents.runner import observe
-from dqnlab.types import Array, Env, Params, PyTree, TimeStep, UserError
+from dqnlab import validation
+from dqnlab.types import Array, Env, Params, PyTree, TimeStep
 
 
 class Episode(NamedTuple):
@@ -57,10 +58,9 @@ def evaluate(
       on_step: called with (TimeStep[N], action[N], q[N, A]) before each step, e.g. for a video.
       on_progress: called after each step with the finished games and the frames of all games.
 
-    Raises UserError for fewer episodes than one.
+    Raises UserError for fewer episodes than one, and for seeds out of range.
     """
-    if episodes < 1:
-        raise UserError(f"episodes is {episodes}; it must be at least 1")
+    episodes, seed = validation.integer("episodes", episodes, 1), validation.seed(seed)
     spec = env.spec
     quota = np.full(spec.num_envs, episodes // spec.num_envs)
     quota[: episodes % spec.num_envs] += 1

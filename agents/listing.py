@@ -28,13 +28,14 @@ def num_parameters(agent: Agent) -> tuple[int, int]:
 
 
 def table() -> str:
-    """Three lines for each agent; parameters for 18 actions."""
-    lines = []
+    """Return, for each agent, its summary, its paper and its presets with their sizes."""
+    lines = ["Agents. Numbers of parameters are for 18 actions.", ""]
     for name, entry in registry.AGENTS.items():
         sizes = []
         for kind, settings in presets.presets_of(name).items():
             acting, noise = num_parameters(registry.make(name, settings, ATARI))
             extra = f" + {noise:,} of noise" if noise else ""
-            sizes.append(f"{kind} {acting:,}{extra}")
-        lines += [f"{name:17}{entry.summary}", f"{'':17}{entry.paper}; {'; '.join(sizes)}", ""]
-    return "\n".join([*lines, "Presets with their numbers of parameters, for 18 actions."])
+            sizes.append(f"{kind} ({acting:,}{extra} parameters)")
+        lines += [f"{name:17}{entry.summary}", f"{'':17}paper: {entry.paper}"]
+        lines += [f"{'':17}presets: {', '.join(sizes)}", ""]
+    return "\n".join(lines[:-1])

@@ -1,7 +1,6 @@
 """From an observation's shape and a run's settings to a Haiku network."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import haiku as hk
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from agents.settings import Settings
-from dqnlab import native
+from dqnlab import machine, native
 from dqnlab.layers.noisy import NoisyLinear
 from dqnlab.nets import MLP, ImpalaTorso, NatureTorso, QHead
 from dqnlab.nets.layer_norm import LayerNormMLP, LayerNormNature
@@ -115,10 +114,7 @@ def compute_type(precision: str) -> jnp.dtype:
 def _multiplies_bfloat16() -> bool:
     if jax.devices()[0].platform != "cpu" or native.has(jnp.bfloat16):
         return True
-    try:  # XLA's own products are faster with matrix units only
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return False
+    return "amx_bf16" in machine.cpu_features()  # XLA's own are faster with matrix units only
 
 
 def example_obs(spec: EnvSpec) -> Array:

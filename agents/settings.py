@@ -8,6 +8,8 @@ the laptop's: short ramp-ups, several games at once and a replay that fits.
 import dataclasses
 import math
 
+import numpy as np
+
 from dqnlab.types import choose as choose
 
 TORSOS = ("auto", "auto_impala", "nature", "impala", "mlp")
@@ -162,6 +164,11 @@ class Settings:
     squared error."""
     clip_weighted_errors: bool = False
     """Clip TD errors after the importance weights multiply them, as in DQN Zoo, not before."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):  # NumPy's numbers are not JSON's
+                object.__setattr__(self, name, value.item())
 
     def updates_and_steps(self) -> tuple[int, int]:
         """Gradient steps per learner call, and vector steps (of all games) between calls."""

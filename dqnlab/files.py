@@ -6,7 +6,9 @@ from pathlib import Path
 
 
 def fsync_folder(folder: Path) -> None:
-    """Makes the names in `folder` durable: without it a power cut can undo a rename."""
+    """Make the names in `folder` durable: without it a power cut can undo a rename."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows, which cannot open folders
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -13,6 +13,7 @@ from dqnlab import batches
 from dqnlab.progress import Best, Progress, begin
 from dqnlab.train import LossAux, TrainState
 from dqnlab.types import Array, PyTree, UserError
+from dqnlab.validation import seed as check_seed
 
 Update = Callable[[TrainState, Array, Any], tuple[TrainState, LossAux]]
 Evaluate = Callable[[TrainState, Array, Any], dict[str, Array]]
@@ -63,7 +64,7 @@ def fit(
     Raises:
       UserError: sizes that cannot be, arrays of different lengths, a loss that is not finite.
     """
-    size = batches.num_examples(data)
+    size, seed = batches.num_examples(data), check_seed(seed)
     _check(epochs, batch_size, batches_per_launch)
     batch_size = min(batch_size, size)
     _check_validation(validation, evaluate, patience)

@@ -33,6 +33,7 @@ class MetricsWriter:
         where the run stopped, and the row that was due later contains it.
       step: the name of the whole number that every row counts in.
       mirror: is given every row, once it is written.
+      tag: TensorBoard's name of a column; it puts those with the same text before "/" together.
 
     Raises:
       UserError: the folder holds rows already and `resume_step` is None, or a file is unusable.
@@ -44,8 +45,9 @@ class MetricsWriter:
         resume_step: int | None = None,
         step: str = STEP,
         mirror: Callable[[dict[str, Any]], None] = lambda row: None,
+        tag: Callable[[str], str] = str,
     ):
-        self._step, self._mirror = step, mirror
+        self._step, self._mirror, self._tag = step, mirror, tag
         self.path = Path(run_dir) / FILE
         try:
             if resume_step is not None:
@@ -74,7 +76,7 @@ class MetricsWriter:
             raise UserError(f"a row of metrics needs a whole number {self._step!r}: {plain}")
         line = json.dumps(plain, allow_nan=False).encode() + b"\n"
         scalars = [
-            summary_pb2.Summary.Value(tag=name, simple_value=value)
+            summary_pb2.Summary.Value(tag=self._tag(name), simple_value=value)
             for name, value in plain.items()
             if type(value) in (int, float) and name != self._step
         ]

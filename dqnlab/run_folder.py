@@ -1,7 +1,6 @@
 """The folder of one run: its name, its lock, and `config.json`."""
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dqnlab import files, records
+from dqnlab import files, machine, records
 from dqnlab.types import UserError
 
 CONFIG = "config.json"
@@ -67,7 +66,7 @@ def lock(run_dir: str | Path) -> Iterator[None]:
         raise UserError(f"run folder {run_dir} cannot be written: {error.strerror}") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            machine.lock(file)
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
@@ -136,11 +135,11 @@ def git_commit(folder: Path) -> str | None:
     command = "git --no-optional-locks describe --always --dirty --abbrev=40 --exclude=*"
     try:
         answer = subprocess.run(
-            command.split(), cwd=folder, capture_output=True, text=True, timeout=10, check=True
+            command.split(), cwd=folder, capture_output=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None
+    return answer.stdout.decode("utf-8", "replace").strip() or None
 
 
 def _make_new(path: Path) -> Path:

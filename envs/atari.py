@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
+from dqnlab import machine, validation
 from dqnlab.types import Env, EnvSpec, TimeStep, UserError
 from envs import host, names, watchdog
 from envs.protocols import Protocol
@@ -80,13 +81,15 @@ def make_atari(
       UserError: for an unknown game, a broken ROM or an argument out of range.
     """
     game, rom = names.rom_of(name)
-    host.check_num_envs(num_envs)
-    for argument, value in (("height", height), ("width", width), ("num_threads", num_threads)):
-        if value is not None and (not isinstance(value, int) or not 1 <= value <= 1024):
-            raise UserError(f"{argument} is {value!r}, must be an integer within 1 .. 1024")
-    if not isinstance(groups, int) or groups < 1 or num_envs % groups:
+    num_envs = host.check_num_envs(num_envs)
+    height = validation.integer("height", height, 1, 1024)
+    width = validation.integer("width", width, 1, 1024)
+    if num_threads is not None:
+        num_threads = validation.integer("num_threads", num_threads, 1, 1024)
+    groups = validation.integer("groups", groups, 1)
+    if num_envs % groups:
         raise UserError(
-            f"groups is {groups!r}, must be an integer that divides num_envs {num_envs}"
+            f"groups is {groups!r}; it must be an integer that divides num_envs {num_envs}"
         )
     if not timeout_s > 0:
         raise UserError(f"timeout_s is {timeout_s}, must be positive")
@@ -97,7 +100,7 @@ def make_atari(
             rom,
             group_size,
             # ale-py's own default counts the machine's cores, not those that we may use.
-            num_threads=num_threads or min(group_size, len(os.sched_getaffinity(0))),
+            num_threads=num_threads or min(group_size, machine.num_cores()),
             max_num_frames_per_episode=(
                 protocol.max_frames_train if training else protocol.max_frames_eval
             ),

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dqnlab.types import Array, Env, EnvSpec, UserError
+from dqnlab import validation
+from dqnlab.types import Array, Env, EnvSpec
 from envs.jax_games import Rules, make_jax_env
 
 ROWS, COLUMNS = 10, 5  # Catch's board: the same network plays both
@@ -29,8 +30,7 @@ def make_cue(num_envs: int, delay: int = 8) -> Env:
     other frames are dark, so what an agent sees at the question tells it nothing.
     Observations are uint8 `[N, 10, 5]`.
     """
-    if not isinstance(delay, int) or delay < 1:
-        raise UserError(f"delay is {delay!r}, must be a positive integer")
+    delay = validation.integer("delay", delay, 1)
 
     def advance(game: Cue, action: Array) -> tuple[Cue, Array, Array]:
         is_over = game.time == delay

@@ -6,7 +6,6 @@ the middle. Every episode has a seed of its own, made from (seed, game, number o
 Sticky actions as in machado2018 (25 %), 4 emulator frames to an agent step.
 """
 
-import fcntl
 import functools
 import hashlib
 import io
@@ -24,7 +23,7 @@ import ale_py
 import numpy as np
 from ale_py import roms
 
-from dqnlab import files
+from dqnlab import files, machine, validation
 from dqnlab.types import UserError
 from envs import names
 
@@ -70,13 +69,13 @@ def record(
       UserError: an unknown game, or a number out of range.
     """
     sizes = {"episodes": episodes, "frames": frames, "stack": stack, "every": every}
-    for name, value in sizes.items():
-        if value < 1:
-            raise UserError(f"{name} is {value}; it must be at least 1")
+    sizes = {name: validation.integer(name, value, 1) for name, value in sizes.items()}
+    episodes, frames, stack, every = sizes.values()
+    seed = validation.seed(seed)
     if every < stack:
         raise UserError(f"every is {every}; below the stack of {stack} observations would overlap")
-    if seed < 0 or not games:
-        raise UserError(f"seed is {seed}, games are {list(games)}: one game and a seed from 0 on")
+    if not games:
+        raise UserError("games is empty; it must name at least one")
     found = [names.rom_of(game) for game in games]  # all of them, before any is played
     key = {**sizes, "seed": seed, "format": _FORMAT, "ale_py": metadata.version("ale-py")}
 
@@ -104,7 +103,10 @@ def cache_folder() -> Path:
     """Where recordings are kept: $DQNLAB_DATA, else dqnlab/frames in the user's cache folder."""
     if os.environ.get("DQNLAB_DATA"):
         return Path(os.environ["DQNLAB_DATA"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dqnlab" / "frames"
+    try:
+        return machine.cache_folder() / "frames"
+    except OSError as error:
+        raise UserError(f"no folder to keep frames in: {error.strerror}, or DQNLAB_DATA") from error
 
 
 def split(
@@ -223,8 +225,8 @@ def _cached(folder: Path, key: dict[str, object], make: Callable[[], Frames]) ->
     path = folder / f"{key['game']}-{digest}.npz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(path.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # of two that want the same, one waits for the other
+        with open(path.with_suffix(".lock"), "wb") as lock:
+            machine.lock(lock, wait=True)  # of two that want the same, one waits for the other
             if path.exists() and (read := _read(path)) is not None:
                 return read
             made = make()

@@ -48,7 +48,7 @@ def make_gym(
     Raises:
       UserError: for an unknown module or id, a missing dependency, and spaces other than these.
     """
-    host.check_num_envs(num_envs)
+    num_envs = host.check_num_envs(num_envs)
     _import_module(env_id)
     games = _make_vector(env_id, num_envs)
     if with_screen and "rgb_array" in (games.metadata.get("render_modes") or ()):

@@ -1,20 +1,17 @@
 """What games that run outside JAX share: seeds for each game and the check of actions."""
 
-import operator
 from typing import Any
 
 import numpy as np
 
-from dqnlab.types import UserError
+from dqnlab import validation
 
 MAX_ENVS = 4096  # a game takes about a megabyte, and a typing error should not take the machine
 
 
 def check_num_envs(num_envs: int) -> int:
-    """`num_envs` if it is an integer within 1 .. MAX_ENVS, else UserError."""
-    if not isinstance(num_envs, int) or not 1 <= num_envs <= MAX_ENVS:
-        raise UserError(f"num_envs is {num_envs!r}, must be an integer within 1 .. {MAX_ENVS}")
-    return num_envs
+    """Return `num_envs` as an int; UserError unless it is an integer within 1 .. MAX_ENVS."""
+    return validation.integer("num_envs", num_envs, 1, MAX_ENVS)
 
 
 def game_seeds(seed: Any, num_envs: int) -> np.ndarray:
@@ -25,13 +22,7 @@ def game_seeds(seed: Any, num_envs: int) -> np.ndarray:
 
     Raises UserError if `seed` is not a non-negative integer.
     """
-    try:
-        seed = operator.index(seed)
-    except TypeError as error:
-        raise UserError(f"seed is {seed!r}, must be an integer") from error
-    if seed < 0:
-        raise UserError(f"seed is {seed}, must not be negative")
-    children = np.random.SeedSequence(seed).spawn(num_envs)
+    children = np.random.SeedSequence(validation.integer("seed", seed, 0)).spawn(num_envs)
     return np.array([child.generate_state(1)[0] >> 1 for child in children], dtype=np.int64)
 
 

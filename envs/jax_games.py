@@ -1,12 +1,14 @@
 """A batch of games written in JAX: rules for one game become an Env of N, which jit can trace."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dqnlab.types import Array, Env, EnvSpec, PyTree, TimeStep, UserError
+from dqnlab import validation
+from dqnlab.types import Array, Env, EnvSpec, PyTree, TimeStep
 from envs import host
 
 
@@ -33,6 +35,8 @@ def make_jax_env(spec: EnvSpec, rules: Rules) -> Env:
     over seeds possible. Actions out of range are clipped, as traced code cannot raise.
     """
 
+    spec = dataclasses.replace(spec, num_envs=host.check_num_envs(spec.num_envs))
+
     def begin(key_data: Array) -> JaxState:
         carried, used = jax.random.split(jax.random.wrap_key_data(key_data))
         return JaxState(rules.begin(used), jax.random.key_data(carried), jnp.array(False))
@@ -57,8 +61,8 @@ def make_jax_env(spec: EnvSpec, rules: Rules) -> Env:
         return state, TimeStep(obs, ones - 1, ones, jnp.ones(spec.num_envs, jnp.bool_))
 
     def reset(seed: Any) -> tuple[JaxState, TimeStep]:
-        if not hasattr(seed, "dtype") and not 0 <= seed < 2**32:
-            raise UserError(f"seed is {seed}, must be within 0 .. {2**32 - 1}")
+        if not isinstance(seed, jax.Array):  # not traced: a number of the caller
+            seed = validation.seed(seed)
         start: tuple[JaxState, TimeStep] = reset_from(jnp.asarray(seed, jnp.uint32))
         return start
 
@@ -73,5 +77,4 @@ def make_jax_env(spec: EnvSpec, rules: Rules) -> Env:
         actions = jnp.clip(actions, 0, spec.num_actions - 1).astype(jnp.int32)
         return jax.vmap(step_one)(state, actions)
 
-    host.check_num_envs(spec.num_envs)
     return Env(spec=spec, reset=reset, step=step, close=lambda: None)

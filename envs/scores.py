@@ -16,13 +16,13 @@ _CURVE_FRAMES = (1, 5, 10, 20, 40, 50, 100, 150, 200)  # millions; the columns o
 
 @functools.cache
 def _score_rows() -> dict[str, dict[str, str]]:
-    with open(_DATA / "atari_scores.csv", newline="") as file:
+    with open(_DATA / "atari_scores.csv", newline="", encoding="utf-8") as file:
         return {names.key(row["game"]): row for row in csv.DictReader(file)}
 
 
 @functools.cache
 def _curve_rows() -> dict[tuple[str, str, str], dict[str, str]]:
-    with open(_DATA / "dopamine_curves.csv", newline="") as file:
+    with open(_DATA / "dopamine_curves.csv", newline="", encoding="utf-8") as file:
         return {
             (names.key(row["game"]), row["agent"], row["run_set"]): row
             for row in csv.DictReader(file)

@@ -7,7 +7,6 @@ python scripts/benchmark.py --sweep games --plot games.png
 python scripts/benchmark.py --against sb3 --peer-python /path/to/its/python
 """
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -23,7 +22,7 @@ if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `en
 import jax
 import psutil
 
-from dqnlab import run_folder
+from dqnlab import machine, run_folder
 from dqnlab.plurals import count
 from dqnlab.types import UserError
 from scripts import outputs, peers, startup
@@ -67,15 +66,11 @@ def profile(case: Case, seconds: float, folder: Path) -> None:
     )
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What the figures depend on."""
-    cpu = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):  # not Linux
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        cpu = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), cpu)
+def about_machine(device: str) -> dict[str, Any]:
+    """Return the properties of the machine that the figures depend on."""
     return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
+        "cpu": machine.cpu_name(),
+        "cores": machine.num_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "load_average": os.getloadavg(),
         "device": device,
@@ -89,7 +84,7 @@ def machine(device: str) -> dict[str, Any]:
 def main(args: list[str] | None = None) -> int:
     """Parse, measure, report. Returns the exit code."""
     options = parse(sys.argv[1:] if args is None else args, __doc__)
-    about = machine(startup.select_device(options.device))
+    about = about_machine(startup.select_device(options.device))
     print(
         f"{about['cpu']}, on {about['device']}, jax {about['jax']}, commit {about['git_commit']}, "
         f"load before the start {about['load_average'][0]:.1f}",

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +12,10 @@ import tyro
 from agents import networks, presets, schedules
 from agents.limits import check as check_settings
 from agents.settings import Settings
+from dqnlab import machine
 from dqnlab.types import UserError
 from envs import names
-from scripts import outputs, peers
+from scripts import flags, outputs, peers
 from scripts.benchmark_parts import Case
 
 SWEEPS: dict[str, tuple[str, ...]] = {
@@ -89,7 +89,7 @@ def parse(args: list[str], description: str | None = None) -> Options:
     first.add_argument("--preset", default="laptop")
     chosen, _ = first.parse_known_args(args)
     default = Options(settings=presets.preset(chosen.agent, chosen.preset))
-    options: Options = tyro.cli(Options, args=args, default=default, description=description)
+    options: Options = flags.cli(Options, args=args, default=default, description=description)
     for name in ("rounds", "seconds", "steps"):
         if not 0 < getattr(options, name) < math.inf:
             raise UserError(f"--{name} is {getattr(options, name)}; it must be above 0")
@@ -137,7 +137,7 @@ def sweep_cases(options: Options) -> list[Case]:
     field = {"games": "num_envs", "batch": "batch_size", "replay": "replay_capacity"}.get(sweep)
     values = SWEEPS[sweep]
     if sweep == "threads":
-        values = tuple(v for v in values if int(v) <= 2 * len(os.sched_getaffinity(0)))
+        values = tuple(v for v in values if int(v) <= 2 * machine.num_cores())
     cases = []
     for value in options.values or values:
         case = plain._replace(label=f"{sweep} {value}")

@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 
 from dqnlab.types import UserError
-from scripts import extras, startup
+from scripts import extras, flags, startup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ async def measure(options: Options) -> dict[str, Any]:
 
 def main(args: list[str] | None = None) -> int:
     """Parse, measure, print. Returns 1 where a request was not answered by 200."""
-    options = tyro.cli(Options, args=args, description=__doc__)
+    options = flags.cli(Options, args=args, description=__doc__)
     extras.need("dev", "httpx")
     if options.rate < 0 or not options.seconds > 0 or options.connections < 1:
         raise UserError("--rate must be at least 0, --seconds positive, --connections at least 1")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import resource
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 import psutil
 
+from dqnlab import machine
 from scripts.benchmark_flop import count_flop
 from scripts.benchmark_parts import Case, Part, prepared
 from scripts.peers import Turn
@@ -100,7 +100,7 @@ def memory(run: Run) -> dict[str, int | None]:
     return {
         "replay_bytes": sum(x.nbytes for x in jax.tree.leaves(run.state.replay)),
         "host_bytes": psutil.Process().memory_info().rss,
-        # Of the whole process: in a sweep, of all values so far. Linux counts in KiB.
-        "host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        # Of the whole process: in a sweep, of all values so far.
+        "host_peak_bytes": machine.peak_memory(),
         "device_peak_bytes": device.get("peak_bytes_in_use"),
     }

@@ -70,4 +70,6 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):  # as scripts.startup does, which needs packages
+        stream.reconfigure(errors="replace")
     sys.exit(main())

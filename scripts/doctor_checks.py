@@ -7,11 +7,10 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -30,10 +29,13 @@ class Finding(NamedTuple):
 
 
 def check_python() -> Iterator[Finding]:
-    """The interpreter, the system, the checkout."""
+    """The interpreter and the operating system."""
     good = sys.version_info >= (3, 11)
     text = f"{platform.python_version()} at {sys.executable}, {platform.platform()}"
     yield Finding("ok" if good else "fail", text, "" if good else "make setup PYTHON=python3.11")
+    if importlib.util.find_spec("fcntl") is None:
+        text = f"dqnlab runs on Linux and macOS, not on {platform.system()}"
+        yield Finding("fail", text, "on Windows, use WSL (Windows Subsystem for Linux)")
 
 
 def check_packages() -> Iterator[Finding]:
@@ -41,9 +43,8 @@ def check_packages() -> Iterator[Finding]:
     with open(ROOT / "pyproject.toml", "rb") as file:
         project = tomllib.load(file)["project"]
     needed = dict(map(_requirement, project["dependencies"]))
-    pinned = dict(
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line
-    )
+    lines = (ROOT / "constraints.txt").read_text("utf-8").split()
+    pinned = {_plain(name): version for name, _, version in (x.partition("==") for x in lines)}
     good, other = [], []
     for name, lower in needed.items():
         version = _version(name)
@@ -51,10 +52,10 @@ def check_packages() -> Iterator[Finding]:
             yield Finding("fail", f"{name} is not installed", SETUP)
         elif _parts(version) < _parts(lower):
             yield Finding("fail", f"{name} {version} is older than {lower}", SETUP)
-        elif version == pinned.get(name):
+        elif version == (tested := pinned.get(_plain(name), "any version")):
             good.append(f"{name} {version}")
         else:
-            other.append(f"{name} {version} (tested with {pinned.get(name)})")
+            other.append(f"{name} {version} (tested with {tested})")
     if good:
         yield Finding("ok", ", ".join(good))
     if other:
@@ -66,22 +67,21 @@ def check_devices() -> Iterator[Finding]:
     import jax
 
     from agents import networks
-    from dqnlab import native
+    from dqnlab import machine, native
 
     devices = jax.devices()
     kinds = ", ".join(dict.fromkeys(f"{each.device_kind} ({each.platform})" for each in devices))
     computes = networks.compute_type("auto").name
     yield Finding("ok", f"{len(devices)} x {kinds}; --precision auto computes in {computes}")
-    yield Finding("ok", f"{len(os.sched_getaffinity(0))} CPU cores that this process may use")
+    yield Finding("ok", f"{machine.num_cores()} CPU cores that this process may use")
     if devices[0].platform == "cpu":
         if missing := native.missing(computes):
-            mend = "apt install g++ (or another package that has it)" if "C++" in missing else ""
+            mend = machine.INSTALL_COMPILER if "C++" in missing else ""
             yield Finding("note", f"half the speed: dqnlab's kernels lack {missing}", mend)
         else:
             yield Finding("ok", "layers by dqnlab's own kernels")
-    gpus = _output(["nvidia-smi", "-L"])
-    if gpus and devices[0].platform == "cpu":
-        yield Finding("note", f"JAX does not use {gpus.splitlines()[0]}", f"rm -r .venv; {SETUP}")
+        if gpu := machine.nvidia_gpu():
+            yield Finding("note", f"JAX does not use {gpu}", SETUP)
 
 
 def check_emulator() -> Iterator[Finding]:
@@ -128,18 +128,18 @@ def check_memory() -> Iterator[Finding]:
     import jax
 
     from agents.replay import ring
+    from dqnlab import machine
     from envs.make import make
-    from scripts import memory
 
     env = make("Pong", 8)
     try:
         spec = env.spec
     finally:
         env.close()
-    free, where = memory.available(), "of memory"
-    if jax.devices()[0].platform != "cpu":
-        stats: Mapping[str, int] = jax.devices()[0].memory_stats() or {}
-        free, where = stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0), "on the device"
+    device = jax.devices()[0]
+    free, where = machine.free_device_memory(device), "on the device"
+    if device.platform == "cpu" or free is None:
+        free, where = machine.free_memory(), "of memory"
     each = ring.num_bytes(spec, 80_000) / 80_000
     fits = int(0.8 * free / each) // 1000 * 1000
     text = f"{free / 1e9:.1f} GB {where} are free: --replay-capacity up to {fits:,} frames"
@@ -162,9 +162,11 @@ def check_disk() -> Iterator[Finding]:
     enough = free > 1_000_000_000
     text = f"{free / 1e9:.1f} GB free for runs, which take 0.1 to 0.5 GB each"
     yield Finding("ok" if enough else "fail", text, "" if enough else "free some, or --run-dir")
+    import jax
+
     from scripts import startup
 
-    cache = startup.cache_folder()
+    cache = startup.cache_folder(jax.devices()[0].platform)
     if cache is None:
         yield Finding("note", "no folder to keep compiled programs in: each start compiles again")
     elif (mode := cache.stat().st_mode) & 0o022:
@@ -231,6 +233,11 @@ def _requirement(text: str) -> tuple[str, str]:
     return found[1], found[2] or "0"
 
 
+def _plain(name: str) -> str:
+    """Return the spelling of a package's name by which pip compares: jinja2 for Jinja2."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
@@ -240,10 +247,3 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _output(command: list[str]) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""

@@ -23,7 +23,7 @@ from dqnlab.plurals import count
 from dqnlab.types import UserError
 from envs import protocols, scores
 from envs.protocols import Protocol
-from scripts import outputs, startup, video
+from scripts import flags, outputs, startup, video
 from scripts.console import LiveLine
 
 
@@ -144,7 +144,7 @@ def show_progress(line: LiveLine, episodes: int) -> Callable[[int, int], None]:
 
 def main(args: list[str] | None = None) -> int:
     """Parse, evaluate, print. Returns the exit code."""
-    options = tyro.cli(Options, args=args, description=__doc__)
+    options = flags.cli(Options, args=args, description=__doc__)
     check(options)
     startup.select_device(options.device)
     trained = policy.load(options.run_dir, options.checkpoint)

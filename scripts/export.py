@@ -13,7 +13,7 @@ if __package__ in (None, ""):  # run as a file: make `scripts` and `agents` impo
 
 import tyro
 
-from scripts import export_file, extras, outputs, predictor, startup
+from scripts import export_file, extras, flags, outputs, predictor, startup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Options:
 
 def main(args: list[str] | None = None) -> int:
     """Parse, load, write. Returns the exit code."""
-    options = tyro.cli(Options, args=args, description=__doc__)
+    options = flags.cli(Options, args=args, description=__doc__)
     outputs.check({"--out": options.out}, {"--out": (".zip",)})
     extras.need("export", "flatbuffers")
     startup.select_device("cpu")

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from dqnlab.plurals import count
 from dqnlab.types import UserError
 from envs import names
-from scripts import outputs, startup
+from scripts import flags, outputs, startup
 from scripts.pictures import (
     attention,
     attribution,
@@ -96,7 +96,7 @@ def chosen(what: str) -> list[str]:
 
 def main(args: list[str] | None = None) -> int:
     """Parse, load, draw, say what was written. Returns the exit code."""
-    options = tyro.cli(Options, args=args, description=__doc__)
+    options = flags.cli(Options, args=args, description=__doc__)
     wanted, folder = chosen(options.what), options.out or options.run_dir / "inspect"
     if not 0 <= options.smooth < np.inf:
         raise UserError(f"--smooth is {options.smooth}; it must be at least 0")

@@ -9,10 +9,10 @@ import tyro
 from agents import policy, presets, registry
 from agents.limits import check as check_settings
 from agents.settings import Settings
-from dqnlab import records, run_folder
+from dqnlab import records, run_folder, validation
 from dqnlab.types import UserError
 from envs import protocols
-from scripts import extras, flags
+from scripts import extras, flags, option_groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,9 @@ def parse(args: list[str], description: str | None) -> Options:
         default = Options(settings=presets.preset(agent, preset))
     else:
         default = read_options(Path(resume))
-    options: Options = tyro.cli(Options, args=args, default=default, description=description)
+    start = option_groups.grouped(default)
+    given = flags.cli(type(start), args, default=start, description=description)
+    options: Options = option_groups.ungrouped(given, default)
     if resume is not None:
         for name, value in vars(options).items():
             if name not in _MAY_CHANGE and value != getattr(default, name):
@@ -132,9 +134,9 @@ def _check(options: Options) -> None:
     for name in ("frames", "num_seeds", "checkpoint_every", "log_every", "reseed_every", "keep"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; at least 1")
-    for name in ("seed", "eval_episodes"):
-        if getattr(options, name) < 0:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; at least 0")
+    validation.seed(options.seed, "--seed", options.num_seeds)
+    if options.eval_episodes < 0:
+        raise UserError(f"--eval-episodes is {options.eval_episodes}; at least 0")
     if options.wandb is not None:
         extras.need("wandb", "wandb")
     registry.check_name(options.agent)

@@ -24,7 +24,7 @@ class Gate:
     """The other end of `peers.start`: the loop stops here between two turns."""
 
     def __init__(self) -> None:
-        self._answers = os.fdopen(os.dup(1), "w")
+        self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)  # what the peer prints must not get between the answers
         self._begin: tuple[float, float] | None = None
         self._asked = self._done = 0.0

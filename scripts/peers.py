@@ -136,6 +136,7 @@ def start(
             cwd=folder.name,
             env=environment,
             text=True,
+            encoding="utf-8",
         )
     except OSError as error:
         log.close()

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from dqnlab.types import UserError
 from envs import published
-from scripts import curves, outputs, runs, startup, tables
+from scripts import curves, flags, outputs, runs, startup, tables
 from scripts.runs import Group
 
 _PICTURE = (".png", ".svg")
@@ -88,7 +88,7 @@ def note_absent(groups: Sequence[Group], baselines: Sequence[str]) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Parse, read, draw, sum up. Returns the exit code."""
-    options = tyro.cli(Options, args=args, description=__doc__)
+    options = flags.cli(Options, args=args, description=__doc__)
     baselines, metric = check(options), options.metric
     loaded = runs.load_all(options.runs, metric, options.x)
     groups = runs.group(loaded)

@@ -29,6 +29,7 @@ from dqnlab.types import UserError
 from envs import protocols, published
 from scripts import (
     curves,
+    flags,
     looking,
     outputs,
     report_content,
@@ -215,7 +216,7 @@ def page(loaded: Sequence[Run], groups: Sequence[Group], options: Options) -> st
 
 def main(args: list[str] | None = None) -> int:
     """Parse, read, look, write. Returns the exit code."""
-    options = tyro.cli(Options, args=args, description=__doc__)
+    options = flags.cli(Options, args=args, description=__doc__)
     if not options.runs:
         raise UserError("no run folder is given; for example: runs/Pong-prioritized-s0-...")
     for name in options.baseline:

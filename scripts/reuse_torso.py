@@ -19,7 +19,6 @@ import haiku as hk
 import jax
 import numpy as np
 import optax
-import tyro
 from sklearn.linear_model import LogisticRegression, RidgeCV
 
 if __package__ in (None, ""):  # run as a file: make `scripts` importable
@@ -28,7 +27,7 @@ if __package__ in (None, ""):  # run as a file: make `scripts` importable
 from dqnlab import batches, fit, objective, run_folder, train, transfer
 from dqnlab.nets import NatureTorso
 from dqnlab.types import Array, Params, UserError
-from scripts import startup, supervised, train_dqn, train_supervised
+from scripts import flags, startup, supervised, train_dqn, train_supervised
 from scripts.tasks import pong_state
 
 # The recording of the task pong-state; its games to validate and to test on stay unseen.
@@ -62,7 +61,7 @@ class Options:
 
 def main(args: list[str] | None = None) -> int:
     """Train all nets one after the other, write result.json, print the table."""
-    options = tyro.cli(Options, args=args, description=__doc__)
+    options = flags.cli(Options, args=args, description=__doc__)
     if options.seeds < 1 or options.labels < 10:
         raise UserError(f"--seeds is {options.seeds}, --labels {options.labels}: too few")
     startup.select_device("cpu")
@@ -159,7 +158,7 @@ def play(folder: Path, options: Options, source: Path | None) -> dict[str, Any]:
         args += ["--eval-episodes", "0", "--quiet", "--run-dir", str(folder / f"s{seed}")]
         args += ["--no-centre-frames", "--torso-width", "1"]  # as the autoencoder
         train_dqn.main(args + (["--init-torso", str(source)] if source else []))
-        last = (folder / f"s{seed}" / "metrics.jsonl").read_text().splitlines()[-1]
+        last = (folder / f"s{seed}" / "metrics.jsonl").read_text("utf-8").splitlines()[-1]
         rows.append({"return": json.loads(last)["episode_return_last20"]})
     return supervised.spread(rows)
 

@@ -136,7 +136,7 @@ def _start(suite: Suite, job: Job, slots: int) -> subprocess.Popen[bytes]:
     verb = "resumed" if "--resume" in command else "started"
     print(f"{time.strftime('%H:%M:%S')}  {job.name} {verb}", flush=True)
     environment = dict(os.environ)
-    if slots > 1:  # JAX takes three quarters of a GPU by itself
+    if slots > 1 and "XLA_CLIENT_MEM_FRACTION" not in environment:  # each its share of a GPU
         environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / slots:.2f}")
     with open(_log(job), "ab") as log:
         # A session of its own: Ctrl-C reaches the children once, through us.
@@ -173,7 +173,7 @@ def _gave_up(suite: Suite, job: Job) -> bool:
 
 def _last_words(job: Job) -> str:
     try:
-        lines = _log(job).read_text(errors="replace").strip().splitlines()
+        lines = _log(job).read_text("utf-8", errors="replace").strip().splitlines()
     except OSError:
         lines = []
     return lines[-1][:300] if lines else "it said nothing"

@@ -15,14 +15,12 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `envs` importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import tyro
-
 import envs
 from agents import presets, registry
 from dqnlab import run_folder
 from dqnlab.types import UserError
 from envs import published
-from scripts import outputs, runs, startup, tables
+from scripts import flags, outputs, runs, startup, tables
 from scripts import run_queue as queue
 from scripts.interrupts import Interrupts
 from scripts.run_queue import Job
@@ -120,14 +118,14 @@ def main(args: list[str] | None = None) -> int:
     """Parse, run what is not done, sum up. Returns the exit code."""
     args = sys.argv[1:] if args is None else args
     cut = args.index("--") if "--" in args else len(args)
-    options = tyro.cli(Options, args=args[:cut], description=__doc__)
+    options = flags.cli(Options, args=args[:cut], description=__doc__)
     jobs = check(options)
     outputs.check_folder("--out", options.out)
     with run_folder.lock(options.out):
-        flags = ["--preset", options.preset, *_protocol(options, jobs), *args[cut + 1 :]]
-        suite = queue.open_suite(options.out, flags, options.frames, options.attempts)
-        interrupts = Interrupts()
-        queue.work(suite, jobs, options.jobs, interrupts)
+        settings = ["--preset", options.preset, *_protocol(options, jobs), *args[cut + 1 :]]
+        suite = queue.open_suite(options.out, settings, options.frames, options.attempts)
+        with Interrupts() as interrupts:
+            queue.work(suite, jobs, options.jobs, interrupts)
         text = summary(jobs, suite.states)
         outputs.write(options.out / "summary.md", text.encode())
         print(f"\n{text}\nsummary {options.out / 'summary.md'}")

@@ -14,7 +14,7 @@ if __package__ in (None, ""):  # run as a file: make `scripts` and `agents` impo
 import tyro
 
 from dqnlab.types import UserError
-from scripts import extras, predictor, startup
+from scripts import extras, flags, predictor, startup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Options:
 
 def main(args: list[str] | None = None) -> int:
     """Parse, load, compile, serve until stopped. Returns the exit code."""
-    options = tyro.cli(Options, args=args, description=__doc__)
+    options = flags.cli(Options, args=args, description=__doc__)
     extras.need("web", "starlette", "uvicorn")
     from scripts import http_server, serve_app, serve_batching  # only now: they need the extra
 

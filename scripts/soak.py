@@ -23,12 +23,11 @@ if __package__ in (None, ""):  # run as a file: make `scripts`, `agents` and `en
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import psutil
-import tyro
 
 from dqnlab import metrics
 from dqnlab.plurals import count
 from dqnlab.types import UserError
-from scripts import outputs, startup
+from scripts import flags, outputs, startup
 
 _TRAIN = Path(__file__).with_name("train_dqn.py")
 # A replay that is soon full, resets and checkpoints often: what leaks, leaks often.
@@ -128,7 +127,7 @@ def main(args: list[str] | None = None) -> int:
     """Train, watch, stop it by SIGTERM, judge. Returns the exit code."""
     args = sys.argv[1:] if args is None else args
     cut = args.index("--") if "--" in args else len(args)
-    options = tyro.cli(Options, args=args[:cut], description=__doc__)
+    options = flags.cli(Options, args=args[:cut], description=__doc__)
     for name in ("minutes", "every"):
         if not 0 < getattr(options, name) < float("inf"):
             raise UserError(f"--{name} is {getattr(options, name)}; it must be above 0")

@@ -210,6 +210,13 @@ def spread(figures: list[dict[str, Any]]) -> dict[str, Any]:
     return table
 
 
+def tag(name: str) -> str:
+    """Return the name of a column of metrics.jsonl in TensorBoard: its group, a slash, its own."""
+    if name.startswith("valid_"):
+        return f"validation/{name.removeprefix('valid_')}"
+    return f"progress/{name}" if name == "seconds" else f"training/{name}"
+
+
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

@@ -56,7 +56,7 @@ def parse(args: list[str]) -> tuple[str, Options[Any]]:
     cls: Any = Options[type(default.config)]  # type: ignore[misc]
     task, prog = table.find(name), f"train_supervised.py {name}"
     about = f"{task.about[0].upper()}{task.about[1:]}. Goal: {task.goal}."
-    options = tyro.cli(cls, args=args, default=default, description=about, prog=prog)
+    options = flags.cli(cls, args=args, default=default, description=about, prog=prog)
     if resume is not None:
         _check_resumed(options, default)
     _check(options)
@@ -104,8 +104,6 @@ def _check(options: Options[Any]) -> None:
     ):
         if value is not None and not value >= least:
             raise UserError(f"--{flag} is {value}; at least {least}")
-    if options.seed + options.seeds > 2**32:
-        raise UserError(f"--seed is {options.seed}; with --seeds it must stay below 2**32")
     _check_net(config)
     schedules.make(config.schedule, config.learning_rate, 1)
     optim.make(config.optimizer, config.learning_rate)

@@ -21,7 +21,7 @@ class Tracker:
         self._run = wandb.init(
             project=project,
             name=run_dir.name,
-            id=id_file.read_text(),
+            id=id_file.read_text("utf-8"),
             resume="allow",
             dir=run_dir,
             config=run_folder.read_json(run_dir / run_folder.CONFIG),

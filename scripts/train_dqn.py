@@ -31,7 +31,7 @@ from scripts import startup
 from scripts.interrupts import Interrupts
 from scripts.options import Options, of_each_seed, parse
 from scripts.tracking import Tracker
-from scripts.training import Run
+from scripts.training import Run, tag
 from scripts.training_loop import describe, finish, train
 from scripts.training_progress import Progress
 
@@ -68,7 +68,7 @@ def main(args: list[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         stack.callback(env.close)
         runs = make_runs(options, env, stack)
-        interrupts = Interrupts()
+        interrupts = stack.enter_context(Interrupts())
         plan = describe(runs, device)  # also the check that it fits
         if not options.quiet:
             print(plan, flush=True)
@@ -145,10 +145,10 @@ def is_over(run: Run) -> bool:
 def open_writer(run: Run, resume_step: int | None, stack: contextlib.ExitStack) -> MetricsWriter:
     """What takes the run's rows until the stack is left."""
     if run.options.wandb is None:
-        return stack.enter_context(MetricsWriter(run.dir, resume_step))
+        return stack.enter_context(MetricsWriter(run.dir, resume_step, tag=tag))
     tracker = Tracker(run.options.wandb, run.dir)
     stack.callback(tracker.close)
-    return stack.enter_context(MetricsWriter(run.dir, resume_step, mirror=tracker.write))
+    return stack.enter_context(MetricsWriter(run.dir, resume_step, mirror=tracker.write, tag=tag))
 
 
 if __name__ == "__main__":

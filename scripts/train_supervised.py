@@ -7,6 +7,7 @@ python scripts/train_supervised.py --sample RUN    # e.g. text of a language mod
 python scripts/train_supervised.py TASK --help
 """
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -21,7 +22,6 @@ if __name__ == "__main__":
 
     first_words.say(sys.argv[1:])
 
-import tyro
 
 from dqnlab import run_folder
 from dqnlab.metrics import MetricsWriter
@@ -30,7 +30,7 @@ from dqnlab.types import UserError
 from scripts import flags, outputs, startup
 from scripts.console import LiveLine
 from scripts.interrupts import Interrupts
-from scripts.supervised import STEP, Run, finish, learn, spread
+from scripts.supervised import STEP, Run, finish, learn, spread, tag
 from scripts.supervised_options import Options, parse
 from scripts.tasks import saved, table
 
@@ -49,18 +49,15 @@ def main(args: list[str] | None = None) -> int:
         return 0
     name, options = parse(args)
     device = startup.select_device(options.device)
-    interrupts = Interrupts()
     line = LiveLine(options.quiet)
     if options.run_dir is not None:
         outputs.check_free("--run-dir", options.run_dir)
     line.say(f"{name}: {table.find(name).about}; {device}")
-    try:
+    with Interrupts() as interrupts, contextlib.closing(line):
         if options.seeds == 1:
             train(name, options, interrupts, line)
         else:
             train_seeds(name, options, interrupts, line)
-    finally:
-        line.close()
     return interrupts.exit_code
 
 
@@ -83,7 +80,7 @@ def train(
             line.say(f"{run_dir} is finished: {epochs}, see result.json. Add --epochs to go on")
             return figures
         complete = None if options.resume is None else len(run.progress.history)
-        with MetricsWriter(run_dir, resume_step=complete, step=STEP) as writer:
+        with MetricsWriter(run_dir, resume_step=complete, step=STEP, tag=tag) as writer:
             learn(run, interrupts, line, writer)
         if interrupts.is_set():
             python = os.path.relpath(sys.executable)
@@ -146,7 +143,7 @@ def sample(run_dir: str, args: list[str]) -> str:
         raise UserError(f"{trained.task} generates nothing; tasks that do: {able}")
     args = args[1:] if args[:1] == [trained.task] else args
     prog = f"train_supervised.py --sample {run_dir}"
-    return task.sample(trained, tyro.cli(task.sample_args, args=args, prog=prog))
+    return task.sample(trained, flags.cli(task.sample_args, args=args, prog=prog))
 
 
 if __name__ == "__main__":

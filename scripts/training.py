@@ -178,3 +178,17 @@ def _with_torso(state: RunState, run_dir: str) -> RunState:
     params = transfer.with_torso(state.train.params, transfer.load_torso(run_dir), run_dir)
     target = jax.tree.map(jax.numpy.copy, params) if state.target_params else ()
     return state._replace(train=state.train._replace(params=params), target_params=target)
+
+
+_TAGS = {
+    "score": ("episodes", "episode_return_mean", "episode_return_last20"),
+    "progress": ("frames", "updates", "seconds", "frames_per_second"),
+}
+
+
+def tag(name: str) -> str:
+    """Return the name of a column of metrics.jsonl in TensorBoard: its group, a slash, its own."""
+    for group, names in _TAGS.items():
+        if name in names:
+            return f"{group}/{name}"
+    return f"learning/{name}"

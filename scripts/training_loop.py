@@ -1,6 +1,8 @@
 """The loop of a training run, or of several in one program; what comes before and after it."""
 
 import itertools
+import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,11 +10,11 @@ from typing import Any
 import jax
 
 from agents import game_log, policy, registry, schedules, seeds
-from dqnlab import native, run_folder
+from dqnlab import machine, native, run_folder
 from dqnlab.metrics import PARTIAL, MetricsWriter
 from dqnlab.plurals import count
 from dqnlab.types import UserError
-from scripts import evaluate, memory, video
+from scripts import evaluate, extras, video
 from scripts.interrupts import Interrupts
 from scripts.training import Run
 from scripts.training_progress import COMPILING, EVALUATION_ENVS, Progress
@@ -111,7 +113,7 @@ def _write_histograms(run: Run, writer: MetricsWriter) -> None:
     """The distribution of every layer's weights, for TensorBoard."""
     for module, arrays in run.state.train.params.items():
         for name, array in arrays.items():
-            writer.write_histogram(f"{module}/{name}", array, run.agent_steps)
+            writer.write_histogram(f"weights/{module}/{name}", array, run.agent_steps)
 
 
 def _together(runs: Sequence[Run]) -> Callable[[int, Callable[[], bool]], int]:
@@ -165,7 +167,9 @@ def finish(run: Run, progress: Progress, writer: MetricsWriter) -> None:
             video.record(trained, options.protocol, path, epsilon=epsilon, seed=seed)
             writer.write_picture("video", video.as_gif(path), run.agent_steps)
             progress.say(f"video      {path}")
-    progress.say(f"curves     tensorboard --logdir {run.dir}")
+    plot = f"{os.path.relpath(sys.executable)} scripts/plot_runs.py"
+    viewer = "tensorboard --logdir" if extras.is_installed("tensorboard") else plot
+    progress.say(f"curves     {viewer} {run.dir}")
     progress.say(f"run folder {run.dir}")
 
 
@@ -176,12 +180,13 @@ def describe(runs: Sequence[Run], device: str) -> str:
     replay = jax.eval_shape(registry.make_replay(settings, spec).init)
     replay_bytes = len(runs) * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(replay))
     # Several runs are put together for a program and taken apart again: two of each.
-    needed, available = replay_bytes * min(len(runs), 2), memory.available()
-    if jax.devices()[0].platform == "cpu" and needed > available:
+    needed, place = replay_bytes * min(len(runs), 2), jax.devices()[0]
+    available = machine.free_device_memory(place)
+    if available is not None and needed > available:
         fits = int(settings.replay_capacity * 0.8 * available / needed)
         raise UserError(
             f"the replay would take {needed / 1e9:.2f} GB and {available / 1e9:.2f} GB are "
-            f"free: use --replay-capacity {fits} or less"
+            f"free on {place.device_kind}: use --replay-capacity {fits} or less"
         )
     rules = ", ".join(f"{k} {v}" for k, v in spec.protocol.items() if k != "name")
     seed = f"seed {options.seed}"

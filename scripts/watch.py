@@ -18,7 +18,7 @@ import tyro
 from agents import policy
 from dqnlab import run_folder
 from dqnlab.types import UserError
-from scripts import extras, looking, startup, watch_game
+from scripts import extras, flags, looking, startup, watch_game
 from scripts.watch_controls import SPEEDS, Controls
 from scripts.watch_player import Player
 
@@ -49,7 +49,7 @@ class Options:
 
 def main(args: list[str] | None = None) -> int:
     """Parse, load, compile, play until stopped. Returns the exit code."""
-    options = tyro.cli(Options, args=args, description=__doc__)
+    options = flags.cli(Options, args=args, description=__doc__)
     extras.need("web", "starlette", "uvicorn", "websockets")
     from scripts import http_server, watch_app  # only now: they need the extra
 

@@ -191,7 +191,7 @@ def _convolution(
 
 
 def _pair(value: Window) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = (value, value) if isinstance(value, int | np.integer) else tuple(value)
     if len(pair) != 2:
         raise ValueError(f"{value!r}: one number or (height, width) expected")
     return pair
@@ -207,5 +207,5 @@ def _pads(
         return (int(top), int(bottom)), (int(left), int(right))
     if len(padding) != 2:
         raise ValueError(f"padding={padding!r}: two entries expected, (height, width)")
-    rows, columns = ((p, p) if isinstance(p, int) else (p[0], p[1]) for p in padding)
+    rows, columns = ((p, p) if isinstance(p, int | np.integer) else (p[0], p[1]) for p in padding)
     return rows, columns

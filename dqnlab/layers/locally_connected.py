@@ -2,6 +2,7 @@
 
 import haiku as hk
 import jax.numpy as jnp
+import numpy as np
 
 from dqnlab.types import Array
 
@@ -22,8 +23,10 @@ class LocallyConnected2D(hk.Module):
     ):
         super().__init__(name=name)
         self._output_channels = output_channels
-        self._kernel = (kernel_shape,) * 2 if isinstance(kernel_shape, int) else kernel_shape
-        self._stride = (stride,) * 2 if isinstance(stride, int) else stride
+        self._kernel = (
+            (kernel_shape,) * 2 if isinstance(kernel_shape, int | np.integer) else kernel_shape
+        )
+        self._stride = (stride,) * 2 if isinstance(stride, int | np.integer) else stride
         self._w_init = w_init
 
     def __call__(self, x: Array) -> Array:

@@ -22,7 +22,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dqnlab import machine
+
 _FOLDER = Path(__file__).parent
+# On ARM, clang knows the CPU by -mcpu only.
+_COMPILERS = ("c++", "g++", "clang++")
+_NATIVE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
 
 
 class _Library(NamedTuple):
@@ -49,7 +54,7 @@ _LIBRARIES = {
     ),
     "float32": _Library(
         "simd.cc",
-        ("-march=native", "-ffp-contract=fast"),
+        (_NATIVE, "-ffp-contract=fast"),
         frozenset(),
         (
             *("conv_float32_forward", "conv_float32_input_gradient"),
@@ -82,7 +87,7 @@ def instructions(dtype: str) -> str:
     names = {"AMX": _MATRICES, "AVX512_BF16": _VECTORS}
     if dtype == "float32":  # and fused multiplications with vectors of 16 or 8 numbers
         names = {"AVX512": ("avx512f",), "AVX2": ("avx2", "fma")}
-    fitting = (name for name, features in names.items() if _cpu_features() >= set(features))
+    fitting = (name for name, features in names.items() if machine.cpu_features() >= set(features))
     return next(fitting, platform.machine())
 
 
@@ -94,14 +99,14 @@ def missing(dtype: str) -> str | None:
         return "a CPU to compute on"
     if os.environ.get("DQNLAB_NATIVE") == "0":
         return "DQNLAB_NATIVE other than 0"
-    if not _cpu_features() >= library.features:
+    if not machine.cpu_features() >= library.features:
         return "a CPU with AVX512_BF16 or AMX"
-    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
         return "a C++ compiler (c++, g++ or clang++)"
     try:
         loaded = load(compiler, library)
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: no home
+    except (OSError, subprocess.SubprocessError) as error:
         return f"a C++ compiler that takes {library.source} ({_reason(error)})"
     if dtype == "bfloat16" and not loaded.dqnlab_request_tiles():
         return "a Linux kernel that lends AMX (5.16 or newer)"
@@ -120,18 +125,18 @@ def load(compiler: str, library: _Library, suffix: str = "") -> ctypes.CDLL:
 def _compiled(compiler: str, library: _Library) -> Path:
     """The file, from the user's own cache if it is there (whoever can write there runs code)."""
     flags = ["-std=c++17", "-O3", "-shared", "-fPIC", "-pthread"]
-    if library.features and _cpu_features() >= set(_MATRICES):
+    if library.features and machine.cpu_features() >= set(_MATRICES):
         flags += ["-mamx-tile", "-mamx-bf16"]
     flags += library.flags
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60)
     headers = sorted(_FOLDER.glob("*.h"))
     sources = [path.read_bytes() for path in (*headers, _FOLDER / library.source)]
     # A home may be shared by machines with other CPUs.
-    machine = (platform.machine(), *sorted(_cpu_features()), jax.__version__, *flags)
-    parts = (*sources, version.stdout, repr(machine).encode())
+    names = sorted(machine.cpu_features()) or [machine.cpu_name()]
+    cpu = (platform.machine(), *names, jax.__version__, *flags)
+    parts = (*sources, version.stdout, repr(cpu).encode())
     digest = hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = root / "dqnlab" / "native" / f"{Path(library.source).stem}-{digest}.so"
+    path = machine.cache_folder() / "native" / f"{Path(library.source).stem}-{digest}.so"
     if path.exists():
         return path
     if sys.stderr.isatty():
@@ -144,16 +149,6 @@ def _compiled(compiler: str, library: _Library) -> Path:
         subprocess.run(command, capture_output=True, check=True, timeout=300)
         built.replace(path)  # at once: another process may be doing the same
     return path
-
-
-@functools.cache
-def _cpu_features() -> frozenset[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return frozenset()
-    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
-    return frozenset(next(lines, "").partition(":")[2].split())
 
 
 def _reason(error: Exception) -> str:

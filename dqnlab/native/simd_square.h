@@ -9,7 +9,9 @@ namespace dqnlab {
 
 constexpr int kSide = 4, kPoints = kSide * kSide;
 
-typedef Vector Square[kSide][kSide];
+// Aligned as registers are: clang takes the vectors that templates point to for aligned.
+typedef float Aligned __attribute__((vector_size(kLanes * sizeof(float))));
+typedef Aligned Square[kSide][kSide];
 
 // Each of a square's first `from` rows by `line`, then each of its first `to` columns.
 template <int from, int to, typename Line>

@@ -55,5 +55,5 @@ def test_the_list_names_every_agent_with_its_presets_and_sizes():
         at = next(i for i, line in enumerate(lines) if line.split()[:1] == [name])
         assert entry.summary in lines[at]
         assert entry.paper in lines[at + 1]
-        assert all(f" {kind} " in lines[at + 1] for kind in presets_of(name))
-    assert "nature 1,693,362" in listing.table()
+        assert all(f" {kind} (" in lines[at + 2] for kind in presets_of(name))
+    assert "nature (1,693,362 parameters)" in listing.table()

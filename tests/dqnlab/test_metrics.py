@@ -146,6 +146,14 @@ def test_scalars_are_mirrored_and_a_resume_hides_what_it_repeats(tmp_path: Path)
     assert starts == [2]  # TensorBoard drops steps from here on
 
 
+def test_scalars_are_tagged_with_their_group(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path, tag=lambda name: f"learning/{name}") as writer:
+        writer.write({"agent_steps": 1, "loss": 0.5})
+    tags = [value.tag for event in events(tmp_path) for value in event.summary.value]
+    assert tags == ["learning/loss"]
+    assert metrics.read(tmp_path / "metrics.jsonl")[0]["loss"] == 0.5
+
+
 def test_histograms_leave_out_what_is_not_finite(tmp_path: Path) -> None:
     with MetricsWriter(tmp_path) as writer:
         writer.write_histogram("q", jnp.asarray([1.0, 2.0, jnp.nan, jnp.inf]), 5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import envs
+from dqnlab import machine
 from dqnlab.types import UserError
 from envs import atari, names
 from envs.protocols import PROTOCOLS
@@ -158,7 +159,7 @@ def test_the_emulator_uses_the_cores_that_the_process_may_use(monkeypatch):
             super().__init__(*args, **settings)
 
     monkeypatch.setattr(atari, "AtariVectorEnv", Recorder)
-    monkeypatch.setattr(atari.os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    monkeypatch.setattr(machine, "num_cores", lambda: 3)
     for num_envs in (1, 2, 4):
         envs.make("pong", num_envs)
     envs.make("pong", 4, num_threads=2)

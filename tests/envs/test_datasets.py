@@ -145,7 +145,7 @@ def test_pong_labels_are_where_the_pixels_are():
     ("changes", "message"),
     [
         ({"games": ["Pongg"]}, "unknown Atari game 'Pongg'.*Pong"),
-        ({"games": []}, "one game"),
+        ({"games": []}, "games is empty; it must name at least one"),
         ({"episodes": 0}, "episodes is 0"),
         ({"frames": -1}, "frames is -1"),
         ({"every": 3}, "every is 3; below the stack of 4"),

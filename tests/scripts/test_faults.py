@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dqnlab import run_folder
+from dqnlab import machine, run_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 CATCH = (
@@ -55,7 +55,7 @@ def wait_until(happened, process: subprocess.Popen[str]) -> None:
 
 def patience(seconds: float) -> float:
     """A promise in seconds of a machine that is not overloaded, on this one."""
-    return seconds * max(1.0, 2 * os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    return seconds * max(1.0, 2 * os.getloadavg()[0] / machine.num_cores())
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:

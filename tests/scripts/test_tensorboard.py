@@ -24,6 +24,7 @@ def test_weights_of_every_layer_are_a_histogram_at_each_checkpoint(tmp_path):
         if value.HasField("histo")
     ]
     tags = {tag for _, tag, _ in seen}
+    assert all(tag.startswith("weights/") for tag in tags)
     assert {step for step, _, _ in seen} == {400, 800}
     assert any(tag.endswith("/w") for tag in tags)
     assert any(tag.endswith("/b") for tag in tags)

@@ -18,7 +18,7 @@ IS_INSTALLED = importlib.util.find_spec("wandb") is not None
 
 @pytest.mark.skipif(IS_INSTALLED, reason="wandb is installed")
 def test_without_the_package_the_command_that_brings_it_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"wandb, not installed: pip install .*\[wandb\]"):
+    with pytest.raises(UserError, match=r"wandb, not installed: .* -m pip install -e .*\[wandb\]'"):
         train_dqn.main([*CATCH, "--run-dir", str(tmp_path / "run"), "--wandb", "project"])
     assert not (tmp_path / "run").exists()
 
