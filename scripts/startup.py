@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from dqnlab import machine
+from dqnlab.plurals import count
 from dqnlab.types import UserError
 
 USAGE_ERROR = 2  # exit code of every mistake that the user can mend
@@ -63,7 +64,7 @@ def select_device(name: str) -> str:
         problem = _unused_gpu() or f"JAX computes on {device.platform}, and finds no {name}"
         raise UserError(f"--device {name}: {problem}")
     _keep_compiled_programs(device.platform)
-    line = f"{device.device_kind} ({device.platform}), {_count(machine.num_cores(), 'core')}"
+    line = f"{device.device_kind} ({device.platform}), {count(machine.num_cores(), 'core')}"
     if device.platform == "cpu" and not _wanted_platforms() and (unused := _unused_gpu()):
         line += f"; {unused}"
     return line
@@ -113,10 +114,6 @@ def _unused_gpu() -> str:
     if any(name.startswith("jax_cuda") for _, name, _ in pkgutil.iter_modules()):
         return f"JAX cannot use {gpu}: see its warning above"
     return f"JAX does not use {gpu}: `make setup` installs its CUDA build"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _keep_compiled_programs(platform: str) -> None:

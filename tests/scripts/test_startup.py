@@ -139,7 +139,7 @@ def test_characters_that_a_terminal_lacks_do_not_end_a_command():
 
 def test_every_command_starts_so():
     for path in (ROOT / "scripts").glob("*.py"):
-        _, is_command, start = path.read_text("utf-8").partition('if __name__ == "__main__":\n')
+        _, is_command, start = path.read_text("utf-8").rpartition('if __name__ == "__main__":\n')
         if is_command and path.name not in ("doctor.py", "peer_process.py"):
             assert start.startswith("    with startup.user_errors():\n"), path
 
