@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import doctor_checks
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -61,3 +63,11 @@ def test_without_a_home_it_says_that_each_start_compiles(tmp_path):
     done = examine(HOME="/proc/nowhere")
     assert done.returncode == 0, done.stdout
     assert "each start compiles again" in done.stdout
+
+
+def test_every_dependency_has_the_version_that_the_tests_passed_with():
+    # However the two files spell its name: constraints.txt has Jinja2, pyproject.toml jinja2.
+    text = " ".join(finding.text for finding in doctor_checks.check_packages())
+    assert "jinja2" in text
+    assert "any version" not in text
+    assert "None" not in text
