@@ -107,12 +107,13 @@ def check_comparable(runs: Sequence[Run]) -> None:
 def without_doubles(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """Return the runs without those that repeat another, and a sentence for each of those.
 
-    Two runs of a game with the same settings and seed are one: the longer is kept.
+    Two runs of a game with the same protocol, settings and seed are one: the longer is kept.
     """
     kept: dict[str, Run] = {}
     problems = []
     for run in runs:
-        same = kept.setdefault(key := json.dumps([run.game, _recipe(run), run.seed]), run)
+        key = json.dumps([run.game, run.protocol, _recipe(run), run.seed])
+        same = kept.setdefault(key, run)
         if same is not run:
             short, long = sorted((run, same), key=lambda each: each.rows[-1]["frames"])
             kept[key] = long

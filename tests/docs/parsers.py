@@ -6,9 +6,8 @@ import io
 from dataclasses import fields
 from typing import Any
 
-import tyro
-
 from agents.settings import Settings
+from scripts import flags
 from scripts.supervised_options import Options as SupervisedOptions
 from scripts.tasks import table
 
@@ -39,17 +38,17 @@ def _parse(script: str, args: list[str]) -> None:
     elif script == "train_supervised.py":
         _parse_supervised(args)
     else:
-        tyro.cli(options_of(script), args=args)
+        flags.cli(options_of(script), args=args)
 
 
 def _parse_supervised(args: list[str]) -> None:
     if args[0] == "--sample":
-        tyro.cli(table.TASKS["char-rnn"].sample_args, args=args[2:])
+        flags.cli(table.TASKS["char-rnn"].sample_args, args=args[2:])
         return
     if args[0] in ("--resume", "--help"):
         args = ["digits-mlp", *args]
     config = table.TASKS["digits-mlp" if args[0] == "TASK" else args[0]].defaults
-    tyro.cli(
+    flags.cli(
         SupervisedOptions[type(config)],  # type: ignore[misc]
         args=args[1:],
         default=SupervisedOptions(config=config),
