@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import envs
-from agents import evaluation, registry, runner, td
+from agents import evaluation, registry, runner, schedules, td
 from agents.limits import check
 from agents.presets import preset
 from dqnlab.types import TimeStep, UserError
@@ -73,6 +73,7 @@ def test_it_remembers_what_no_agent_without_a_memory_can_know():
 def agent_and_batch(burn_in):
     """An agent, two sets of parameters, and sequences of Catch with poisoned resets."""
     settings = replace(TINY, burn_in=burn_in, replay="sequence")
+    settings = schedules.in_steps(settings, 1_500_000)
     env = envs.make("catch", 2)
     agent = registry.make("r2d2", settings, env.spec)
     replay = registry.make_replay(settings, env.spec)

@@ -167,7 +167,7 @@ def test_a_peer_that_is_not_installed_is_one_line_with_the_command_that_installs
         (["--seconds", "nan"], "--seconds is nan"),
         (["--plot", "a.png"], "--sweep"),
         (["--plot", "a.txt", "--sweep", "games"], ".png or .svg"),
-        (["--json", "nowhere/a.json"], "nowhere"),
+        (["--json", "/dev/null/a.json"], "/dev/null"),
         (["--sweep", "games", "--suite", "cpu"], "choose one"),
         (["--against", "sb4"], "sb3|cleanrl|dopamine|dqn_zoo"),
         (["--against", "sb3", "--game", "catch"], "Atari"),
