@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from dqnlab import records
 from dqnlab.types import UserError
 from envs import names
 
@@ -90,9 +91,15 @@ def find(protocol: str | Protocol) -> Protocol:
 
 
 def of_run(saved: Mapping[str, Any]) -> Protocol | None:
-    """Return the protocol that `EnvSpec.protocol` holds; None for games that have none."""
+    """Return the protocol that `EnvSpec.protocol` holds; None for games that have none.
+
+    Raises UserError where it holds something else.
+    """
     if "sticky_actions" not in saved:
         return None
-    if saved["name"] in PROTOCOLS:
-        return PROTOCOLS[saved["name"]]
-    return Protocol(**{field.name: saved[field.name] for field in dataclasses.fields(Protocol)})
+    name = saved.get("name")
+    if isinstance(name, str) and name in PROTOCOLS:
+        return PROTOCOLS[name]
+    known = {field.name for field in dataclasses.fields(Protocol)}
+    values = {key: value for key, value in saved.items() if key in known}
+    return records.load(Protocol, values, "the protocol of the run")

@@ -10,8 +10,7 @@ from agents import policy, presets, registry
 from agents.limits import check as check_settings
 from agents.settings import Settings
 from dqnlab import records, run_folder, validation
-from dqnlab.types import UserError
-from envs import protocols
+from dqnlab.types import EnvSpec, UserError
 from scripts import extras, flags, option_groups
 
 
@@ -95,16 +94,18 @@ def parse(args: list[str], description: str | None) -> Options:
 
 def read_options(run_dir: Path) -> Options:
     """The options in a run folder's config.json."""
-    config = policy.read_config(run_dir)
+    config, where = policy.read_config(run_dir), str(run_dir / run_folder.CONFIG)
+    spec = records.load(EnvSpec, config["spec"], where)
     # As settings do, an option younger than the run has its default.
     young = {f.name: f.default for f in dataclasses.fields(Options) if f.name != "settings"}
     aside = {"settings": config["settings"], "run_dir": None, "resume": None}
-    if protocols.of_run(config["spec"]["protocol"]) is None:
+    if "sticky_actions" not in spec.protocol:
         aside["protocol"] = None  # older runs of such games name one, which they never had
     values = {**young, **config["options"], **aside}
     if (frames := values.pop("iteration", None)) is not None:  # of version 0.1: of all its games
-        values["reseed_every"] = max(1, frames // config["spec"]["num_envs"])
-    options = records.load(Options, values, str(run_dir / run_folder.CONFIG))
+        is_number = type(frames) is int and spec.num_envs > 0
+        values["reseed_every"] = max(1, frames // spec.num_envs) if is_number else frames
+    options = records.load(Options, values, where)
     return dataclasses.replace(options, resume=run_dir)
 
 

@@ -101,6 +101,7 @@ def test_images_of_36_pixels_have_a_conv_net_over_all_their_channels(name, torso
         assert kernels[0][2] == (12 if "Colour" in name else 4)
 
 
+@pytest.mark.slow
 def test_a_colour_agent_learns_on_augmented_images_too():
     env = envs.make("tests.own_games:Colour-v0", 2)
     settings = Settings(hidden=8, torso_width=1 / 16, augmentation_pad=2, precision="float32")

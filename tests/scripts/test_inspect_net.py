@@ -357,7 +357,9 @@ def test_the_pictures_of_a_supervised_net_are_of_its_test_part(digits, tmp_path,
     assert subject.names == tuple("0123456789")
 
 
-@pytest.mark.parametrize("name", ["vae", "digits-autoencoder"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("vae", marks=pytest.mark.slow), "digits-autoencoder"]
+)
 def test_nets_that_flatten_their_images_have_pictures_and_predict_outside(name, tmp_path, capsys):
     task = table.find(name)
     splits = task.load(task.defaults, 0)

@@ -61,7 +61,7 @@ def test_a_game_that_renders_is_filmed_one_picture_a_step(tmp_path, capsys):
     args = [str(run_dir), "--episodes", "1", "--num-envs", "1", "--video", str(path)]
     assert evaluate.main([*args, "--json", str(figures)]) == 0
     said = capsys.readouterr()
-    assert said.out.startswith("tests.own_games:Walk-v0, epsilon 0.001, 1 games")
+    assert "\ntests.own_games:Walk-v0, epsilon 0.001, 1 game," in said.out
     assert said.err == ""  # no word of a protocol, which it has not
     assert json.loads(figures.read_text())["protocol"]["name"] == "gymnasium"
     frames = frames_of(path, (410, 630))  # 41 x 63 ten times as large
