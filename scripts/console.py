@@ -89,7 +89,8 @@ class LiveLine:
     def _break_silence(self) -> None:
         while not self._closed.wait(1.0):
             now, began = time.monotonic(), self._waiting
-            if now - self._spoke < _SILENCE_S + 5:  # first `show` has its chance
+            # Nothing to repeat, or `show` may still speak.
+            if not self._line or now - self._spoke < _SILENCE_S + 5:
                 continue
             text = f"for {now - began:.0f} s" if began else f"{now - self._spoke:.0f} s ago"
             try:

@@ -49,11 +49,10 @@ def main(args: list[str] | None = None) -> int:
         return 0
     name, options = parse(args)
     device = startup.select_device(options.device)
-    line = LiveLine(options.quiet)
     if options.run_dir is not None:
         outputs.check_free("--run-dir", options.run_dir)
-    line.say(f"{name}: {table.find(name).about}; {device}")
-    with Interrupts() as interrupts, contextlib.closing(line):
+    with Interrupts() as interrupts, contextlib.closing(LiveLine(options.quiet)) as line:
+        line.say(f"{name}: {table.find(name).about}; {device}")
         if options.seeds == 1:
             train(name, options, interrupts, line)
         else:
